@@ -1,0 +1,82 @@
+"""The control plane: one table of operations drives decoding, dispatch and documentation (spec: control plane 1.4, 1.5).
+
+A handler checks everything before it changes anything, so a refused request changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from thingjobs_broker.core import control_jobs, control_things, operations
+from thingjobs_broker.core.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from thingjobs_broker.core.step import Step
+
+Reply = dict[str, Any]
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One row: the request's type and who answers it with (step, request, by)."""
+
+    request_type: type[operations.Request]
+    handler: Callable[[Step, Any, str], Reply]
+
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    "CreateThing": Operation(operations.CreateThing, control_things.create_thing),
+    "ListThings": Operation(operations.ListThings, control_things.list_things),
+    "CreateJob": Operation(operations.CreateJob, control_jobs.create_job),
+    "DescribeJob": Operation(operations.DescribeJob, control_jobs.describe_job),
+    "GetJobDocument": Operation(operations.GetJobDocument, control_jobs.get_job_document),
+    "ListJobs": Operation(operations.ListJobs, control_jobs.list_jobs),
+    "CancelJob": Operation(operations.CancelJob, control_jobs.cancel_job),
+    "CancelJobExecution": Operation(operations.CancelJobExecution, control_jobs.cancel_job_execution),
+    "DeleteJobExecution": Operation(operations.DeleteJobExecution, control_jobs.delete_job_execution),
+    "DescribeJobExecution": Operation(operations.DescribeJobExecution, control_jobs.describe_job_execution),
+    "ListJobExecutionsForJob": Operation(
+        operations.ListJobExecutionsForJob, control_jobs.list_job_executions_for_job
+    ),
+    "DescribeTimeline": Operation(operations.DescribeTimeline, control_jobs.describe_timeline),
+}
+
+
+def decode(operation: str, payload: bytes) -> tuple[Operation, Any]:
+    """Return the row of `operation` and its typed request.
+
+    Raises:
+        InvalidRequestError: unknown operation, not a JSON object, or a member that breaks its constraint.
+
+    """
+    row = OPERATIONS.get(operation)
+    if row is None:
+        message = f"Unknown operation {operation[:80]!r}; expected one of {', '.join(sorted(OPERATIONS))}"
+        raise InvalidRequestError(message)
+    try:
+        (payload or b"{}").decode("utf-8")
+        return row, msgspec.json.decode(payload or b"{}", type=row.request_type)
+    except UnicodeDecodeError as error:
+        message = f"{operation}: the payload is not UTF-8: byte {error.start} cannot be decoded"
+    except msgspec.ValidationError as error:
+        message = f"{operation}: {str(error).replace('`$.', '`')}"
+    except msgspec.DecodeError as error:
+        message = f"{operation}: the payload is not JSON: {error}"
+    except RecursionError:
+        message = f"{operation}: the payload is nested too deeply"
+    raise InvalidRequestError(message)
+
+
+def client_token(payload: bytes) -> str | None:
+    """Return the client token of a control-plane request, None where there is no readable one."""
+    try:
+        return msgspec.json.decode(payload or b"{}", type=_Token).client_token
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+class _Token(msgspec.Struct, rename="camel"):
+    client_token: str | None = None

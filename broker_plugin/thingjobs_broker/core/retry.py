@@ -1,0 +1,42 @@
+"""Which failed execution earns another one (spec: data plane 7, control plane 5.2). A decision only; it changes nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from thingjobs_broker.core.state import Execution, Job
+from thingjobs_protocol.status import JobExecutionStatus as Status
+from thingjobs_protocol.status import JobStatus
+
+RETRYABLE: Final = frozenset({Status.FAILED, Status.TIMED_OUT})
+ALL: Final = "ALL"
+
+
+def is_owed(job: Job, execution: Execution) -> bool:
+    """Tell whether the execution, which has just ended, is followed by another.
+
+    Each failure type has its own budget per thing; ALL is one shared budget. The attempts already made are the earlier
+    executions of the chain, so no counter is stored.
+    """
+    if execution.status not in RETRYABLE or job.status is not JobStatus.IN_PROGRESS:
+        return False
+    config = job.options.get("jobExecutionsRetryConfig")
+    if not config:
+        return False
+    for criterion in config["criteriaList"]:
+        failure_type = criterion["failureType"]
+        if failure_type in (ALL, execution.status):
+            counted = RETRYABLE if failure_type == ALL else {execution.status}
+            return _failures(execution, counted) <= int(criterion["numberOfRetries"])
+    return False
+
+
+def _failures(execution: Execution, counted: frozenset[Status] | set[Status]) -> int:
+    """Count the failures of this chain of retries, the newest included."""
+    count = 0
+    attempt: Execution | None = execution
+    while attempt is not None:
+        count += attempt.status in counted
+        # A chain begins with a first attempt; what lies before it belongs to an earlier membership.
+        attempt = attempt.previous if attempt.retry_attempt else None
+    return count
