@@ -214,7 +214,7 @@ def _from_environment(
 ) -> dict[str, str]:
     """The variables with our prefix by dotted key; each must be known."""
     keys = {leaf.environment_name(prefix): key for key, leaf in leaves.items()}
-    assert len(keys) == len(leaves), "two settings share an environment variable"  # noqa: S101
+    assert len(keys) == len(leaves), "two settings share an environment variable"
     found: dict[str, str] = {}
     for name, text in sorted(environ.items()):
         if name in keys:
@@ -276,7 +276,7 @@ def _is_optional(type_: Any) -> bool:
 def _single(type_: Any) -> Any:
     """The type under an Optional. Unions of several types are not settings."""
     members = _alternatives(type_)
-    assert len(members) == 1, f"a setting has one type, not {type_}"  # noqa: S101
+    assert len(members) == 1, f"a setting has one type, not {type_}"
     return members[0]
 
 

@@ -1,0 +1,1 @@
+"""The tests of thingjobs; their folders mirror the packages."""

@@ -1,0 +1,130 @@
+"""The benchmark itself: figures are counted right, bad ones are refused, and the load generator works."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.benchmarks import __main__ as bench
+from tests.benchmarks import load, servers
+from tests.support import free_port, require_program
+
+SOUND = load.Result("rr", 100, 1, 1000, 1, 2, 3, 4000, 0, 0, 0, 0, 0.1, 20, 120, [90, 5])
+
+
+def result(**changes: object) -> load.Result:
+    """A sound result with some of its values changed."""
+    return msgspec.structs.replace(SOUND, **changes)
+
+
+def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds() -> None:
+    """Rounds are compared with themselves: a machine that was slow for a while was slow for both."""
+    results = {
+        ("service", 100): [result(per_s=per_s) for per_s in (50, 10, 400)],
+        ("echo", 100): [result(per_s=per_s) for per_s in (100, 25, 1000)],
+    }
+    (line,) = bench.ratios(results)
+    assert re.search(r"journal on / bare echo, embedded, 100 devices +0\.40 +aim at least 0\.35: met", line)
+
+
+def test_a_missed_aim_says_so() -> None:
+    """The line of a ratio below its aim ends in missed."""
+    results = {("service", 100): [result(per_s=1000)], ("service", 2000): [result(per_s=799)]}
+    (line,) = bench.ratios(results)
+    assert line.endswith("0.80   aim at least 0.80: missed")
+
+
+def test_the_table_holds_medians() -> None:
+    """The middle round of each contender is printed, the processes of a server one by one."""
+    lines = bench.table({("mosquitto", 2000): [result(per_s=per_s) for per_s in (1, 1234, 9999)]})
+    assert lines[1].split() == [
+        "Mosquitto,",
+        "echo",
+        "in",
+        "C",
+        "2,000",
+        "1,234",
+        "1.00",
+        "2.00",
+        "90+5",
+        "20",
+    ]
+    assert lines[-1] == "The load generator used at most 20 % of a core: not the bottleneck."
+
+
+def test_a_busy_load_generator_is_told() -> None:
+    """A figure that the generator held down must not pass for one of the server."""
+    assert "TOO BUSY" in bench.table({("echo", 1): [result(own_cpu=97)]})[-1]
+
+
+def test_a_busy_machine_is_told() -> None:
+    """Work of other programs, beyond the server's and the generator's, is named."""
+    assert "up to 85 %" in bench.table({("echo", 1): [result(machine_cpu=200)]})[-1]
+
+
+@pytest.mark.parametrize("name", ["rejected", "empty", "stray", "dead"])
+def test_a_result_with_lost_or_refused_requests_is_worthless(name: str) -> None:
+    """A server that refuses quickly is not a fast server."""
+    assert result().complaints() == []
+    assert result(**{name: 3}).complaints()[0].startswith("3 ")
+    assert result(accepted=0).complaints() != []
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled load generator."""
+    require_program("gcc", package="gcc libc6-dev")
+    return load.build(tmp_path_factory.mktemp("load"))
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize(("mode", "window"), [("rr", 1), ("rr", 8), ("pub", 4)])
+def test_the_load_generator_measures_mosquitto(program: Path, tmp_path: Path, mode: str, window: int) -> None:
+    """Every request is answered once, to the device that sent it."""
+    require_program("mosquitto", package="mosquitto")
+    with servers.mosquitto_with_echo(tmp_path, program) as server:
+        options = ("-n", "20", "-u", "0", "-w", str(window))
+        found = load.run(program, mode, server.port, *options, seconds=1, pids=server.pids)
+    assert found.complaints() == []
+    assert found.accepted == pytest.approx(found.per_s, rel=0.5)
+    assert 0 < found.p50_ms <= found.p99_ms <= found.max_ms
+    assert len(found.cpu) == 2
+
+
+@pytest.mark.broker
+def test_the_embedded_echo_and_the_service_are_measured(program: Path, tmp_path: Path) -> None:
+    """The contenders start, answer everything without a rejection, and stop."""
+    with servers.bare_echo(tmp_path) as server:
+        echo = load.run(program, "rr", server.port, "-n", "10", "-u", "0", seconds=1, pids=server.pids)
+    with servers.jobs_service(tmp_path, devices=10) as server:
+        cycle = load.run(program, "cycle", server.port, "-n", "10", "-u", "0", seconds=1, pids=server.pids)
+    assert (echo.complaints(), cycle.complaints()) == ([], [])
+
+
+@pytest.mark.broker
+def test_a_cycle_to_the_end_runs_out_of_jobs(program: Path, tmp_path: Path) -> None:
+    """With -T every device finishes its one job: start-next, an update, SUCCEEDED, and nothing is left."""
+    with servers.jobs_service(tmp_path, devices=10) as server:
+        options = ("-n", "10", "-u", "0", "-k", "2", "-T")
+        found = load.run(program, "cycle", server.port, *options, seconds=1)
+    assert (found.accepted, found.empty, found.rejected, found.stray) == (10 * 4, 10, 0, 0)
+
+
+@pytest.mark.broker
+def test_nothing_that_listens_is_an_error(program: Path) -> None:
+    """A load generator without a server reports no figure."""
+    with pytest.raises(load.BenchmarkError, match="refused"):
+        load.run(program, "rr", free_port(), "-n", "2", seconds=1)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance", "1883"], ["rr", "1883", "-w", "65"], ["rr", "1883", "-n", "0"]]
+)
+def test_wrong_options_of_the_load_generator_are_refused(program: Path, arguments: list[str]) -> None:
+    """One line says what was wrong."""
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,18 @@
+"""What every test gets: an environment without our variables, and hypothesis without deadlines."""
+
+import os
+
+import hypothesis
+import pytest
+
+# A shared machine stalls now and then; the suite's own timeout catches what hangs.
+hypothesis.settings.register_profile("thingjobs", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("thingjobs")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings in the developer's shell do not reach the tests or the programs they start."""
+    for name in list(os.environ):
+        if name.startswith("THINGJOBS_"):
+            monkeypatch.delenv(name)
