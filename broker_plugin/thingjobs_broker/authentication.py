@@ -1,7 +1,8 @@
-"""amqtt's question who a client is, answered: from a password file, or by `Anyone` for trying things on loopback.
+"""amqtt's question who a client is, answered: from a password file, or by `Anyone` for trying things on
+loopback.
 
-The file has the format of `mosquitto_passwd`, `name:$7$iterations$salt$hash` (PBKDF2-HMAC-SHA512), so that one file serves
-both brokers. It is read again when it changes.
+The file has the format of `mosquitto_passwd`, `name:$7$iterations$salt$hash` (PBKDF2-HMAC-SHA512), so that
+one file serves both brokers. It is read again when it changes.
 """
 
 import asyncio

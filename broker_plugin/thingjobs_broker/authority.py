@@ -1,8 +1,10 @@
-"""Who may do what: the one table of rights on reserved topics, for every adapter that has to enforce it itself.
+"""Who may do what: the one table of rights on reserved topics, for every adapter that has to enforce it
+itself.
 
-A device is its user name (or the CN of its certificate): it publishes its own four requests and receives what the service
-publishes under its own jobs topics. Operators use the control plane and see events. Only the service publishes replies,
-notifications and events. Everything not granted is refused (spec: data plane 1.4; architecture, "Who may do what").
+A device is its user name (or the CN of its certificate): it publishes its own four requests and receives what
+the service publishes under its own jobs topics. Operators use the control plane and see events. Only the
+service publishes replies, notifications and events. Everything not granted is refused (spec: data plane 1.4;
+architecture, "Who may do what").
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class Rights(msgspec.Struct, frozen=True):
     def may_subscribe(self, topic_filter: str) -> bool:
         """Tell whether a filter stays within what the principal may see.
 
-        The granted prefixes hold no wildcard, so a filter that begins with one can only match topics under it.
+        The granted prefixes hold no wildcard, so a filter that begins with one can only match topics under
+        it.
         """
         return topic_filter.startswith(self.subscribe)
 
@@ -51,7 +54,11 @@ class Authority:
     """
 
     def __init__(
-        self, *, topic_root: str = DEFAULT_ROOT, operators: frozenset[str] = frozenset(), anonymous: bool = False
+        self,
+        *,
+        topic_root: str = DEFAULT_ROOT,
+        operators: frozenset[str] = frozenset(),
+        anonymous: bool = False,
     ) -> None:
         self._root = topic_root
         self._operators = operators

@@ -17,8 +17,8 @@ class Clock(Protocol):
 class SystemClock:
     """Wall-clock time at the start, carried on by the monotonic clock.
 
-    `not_before_ms` is the time of the last record: a machine without a battery clock boots in the past, and recorded
-    deadlines must not move away from it.
+    `not_before_ms` is the time of the last record: a machine without a battery clock boots in the past, and
+    recorded deadlines must not move away from it.
     """
 
     def __init__(self, not_before_ms: int = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import structlog
@@ -20,8 +21,8 @@ def configure(level: str, *, json_lines: bool) -> None:
     if level not in LEVELS:
         message = f"log level {level!r} is none of {', '.join(LEVELS)}"
         raise ValueError(message)
-    colors = sys.stderr.isatty()
-    renderer = structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(colors=colors)
+    for_people = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
+    renderer = structlog.processors.JSONRenderer() if json_lines else for_people
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -33,5 +34,6 @@ def configure(level: str, *, json_lines: bool) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    plain = "%(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=plain)
     logging.getLogger("transitions").setLevel(logging.ERROR)

@@ -4,13 +4,10 @@ amqtt swallows what a plugin raises, so a failed start is kept in `failure` for 
 with one line: a broker that runs with its journal unread would lose what it accepts.
 """
 
-import asyncio
 import dataclasses
 import ipaddress
-import uuid
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -18,29 +15,17 @@ from amqtt.broker import BrokerContext
 from amqtt.plugins.base import BasePlugin
 
 from thingjobs_broker.authority import Authority, Rights
-from thingjobs_broker.clock import SystemClock
 from thingjobs_broker.config import Settings
-from thingjobs_broker.core.naming import Naming
 from thingjobs_broker.core.outcome import Message
-from thingjobs_broker.core.service import JobsService
 from thingjobs_broker.front import Client, Front, FrontLimits
+from thingjobs_broker.host import ServiceHost, StartError
 from thingjobs_broker.runner import Runner
 from thingjobs_broker.store.errors import StoreError
-from thingjobs_broker.store.files import OsFiles
-from thingjobs_broker.store.journal import Journal
-from thingjobs_broker.store.lock import DataDirectoryLock, prepare_data_directory
-from thingjobs_broker.store.recover import recover
-from thingjobs_protocol import topics
-from thingjobs_protocol.errors import InvalidTopic
 
 log = structlog.get_logger()
 
 TESTED_AMQTT_VERSIONS: Final = ("0.12.1",)
 """The front leans on how amqtt treats its external listeners; another version has to pass the tests first."""
-
-
-class StartError(Exception):
-    """The service cannot start; the message says why and what to do."""
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -92,13 +77,10 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
     def __init__(self, context: BrokerContext) -> None:
         super().__init__(context)
         self.settings: Settings = self.config
-        self.failure: BaseException | None = None
         self.on_failure: Callable[[BaseException], None] = self._exit
         self.addresses: list[tuple[str, int]] = []
         self.front: Front | None = None
-        self.runner: Runner | None = None
-        self._journal: Journal | None = None
-        self._lock: DataDirectoryLock | None = None
+        self._host = ServiceHost(self.settings, self._failed)
         self._rights: dict[Client, Rights] = {}
         self._authority = Authority(
             topic_root=self.settings.topic_root,
@@ -112,10 +94,13 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         """Recover the state, before any socket opens."""
         try:
             check(self.settings)
-            await asyncio.to_thread(self._open_store)
-            self._start_runner()
+            await self._host.open()
+            # amqtt has no public way to the broker from a plugin; this is the one private access.
+            broker = self.context._broker_instance  # noqa: SLF001
+            self.front = Front(broker, self.context, self, FrontLimits(), topic_root=self.settings.topic_root)
+            self._host.start(self)
         except (StartError, StoreError, OSError) as error:
-            self._fail(error)
+            self._host.fail(error)
 
     async def on_broker_post_start(self) -> None:
         """Open the listeners."""
@@ -127,20 +112,16 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
                 self.addresses.append(await self.front.listen(host, port))
             except OSError as error:
                 reason = error.strerror or str(error)
-                self._fail(StartError(f"cannot listen on {address}: {reason}; choose another --listen"))
+                self._host.fail(StartError(f"cannot listen on {address}: {reason}; choose another --listen"))
                 return
         log.info("The jobs service is ready", action="ready", listen=self.listening)
 
     async def on_broker_pre_shutdown(self) -> None:
         """Commit what is in hand while the clients are still connected, then let go of them and of the disk."""
-        if self.runner is not None:
-            await self.runner.close()
+        await self._host.finish()
         if self.front is not None:
             await self.front.close()
-        if self._journal is not None:
-            await asyncio.to_thread(self._journal.close)
-        if self._lock is not None:
-            self._lock.release()
+        await self._host.release()
         log.info("The jobs service has stopped", action="stopped")
 
     @property
@@ -148,33 +129,15 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         """The bound addresses as HOST:PORT."""
         return [f"{host}:{port}" for host, port in self.addresses]
 
-    def _open_store(self) -> None:
-        data_dir = Path(self.settings.data_dir).absolute()
-        prepare_data_directory(data_dir)
-        self._lock = DataDirectoryLock(data_dir)
-        self._journal = Journal.open(OsFiles(), data_dir / "journal")
-        self._state = recover(self._journal)
-        log.info(
-            "The state is recovered",
-            action="recovered",
-            entries=self._journal.last_position,
-            things=len(self._state.things),
-            jobs=len(self._state.jobs),
-        )
+    @property
+    def failure(self) -> BaseException | None:
+        """What the process has to stop for."""
+        return self._host.failure
 
-    def _start_runner(self) -> None:
-        assert self._journal is not None
-        settings = self.settings
-        naming = Naming(settings.region, settings.account, settings.topic_root)
-        service = JobsService(
-            self._state, lambda: str(uuid.uuid4()), naming, auto_register=settings.registry.auto_register
-        )
-        # amqtt has no public way to the broker from a plugin; this is the one private access.
-        broker = self.context._broker_instance  # noqa: SLF001
-        self.front = Front(broker, self.context, self, FrontLimits(), topic_root=settings.topic_root)
-        clock = SystemClock(not_before_ms=self._state.last_at_ms)
-        self.runner = Runner(service, self._journal, clock, self, self._fail)
-        self.runner.start()
+    @property
+    def runner(self) -> Runner | None:
+        """The runner, once the state is recovered."""
+        return self._host.runner
 
     # What the front asks and brings (front.Endpoint)
 
@@ -195,31 +158,12 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         self, client: Client, topic: str, payload: bytes, retain: bool, settled: Callable[[], None]
     ) -> None:
         """Bring a publish on a reserved topic to the core; what is not granted is acknowledged and dropped."""
-        runner = self.runner
         rights = self._rights[client]
         # A retained request would be a stale replay (spec: data plane 1.5).
-        if runner is None or retain or not rights.may_publish(topic):
+        if self.runner is None or retain or not rights.may_publish(topic):
             settled()
-            return
-        root = self.settings.topic_root
-        try:
-            try:
-                request = topics.parse_request(topic, root)
-            except InvalidTopic as refusal:
-                runner.refuse(topic, refusal, settled)
-                return
-            if request is not None:
-                runner.handle(request, payload, settled)
-                return
-            control = topics.parse_control(topic, root)
-            if control is None:
-                settled()
-            else:
-                runner.call(control, payload, rights.name, settled)
-        except Exception as error:
-            # A fault in the rules: the state can no longer be trusted, the journal can (habits 18 and 19).
-            log.exception("A request failed", action="request_failed", topic=topic)
-            self._fail(error)
+        else:
+            self._host.receive(topic, payload, rights.name, settled)
 
     # What the runner publishes (runner.Publisher)
 
@@ -235,10 +179,8 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
 
     # Failure
 
-    def _fail(self, error: BaseException) -> None:
-        if self.failure is None:
-            self.failure = error
-            self.on_failure(error)
+    def _failed(self, error: BaseException) -> None:
+        self.on_failure(error)
 
     @staticmethod
     def _exit(error: BaseException) -> None:

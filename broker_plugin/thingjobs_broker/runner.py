@@ -1,7 +1,7 @@
 """Drives the core for every adapter: handle, make durable, publish, re-arm (the duties listed in `core`).
 
-Group commit: whatever was handled while the disk synced goes into the next sync together, off the event loop. Every
-reply waits in one queue behind the writes it has seen; nothing else publishes.
+Group commit: whatever was handled while the disk synced goes into the next sync together, off the event loop.
+Every reply waits in one queue behind the writes it has seen; nothing else publishes.
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ class Runner:
         self._syncing = None
         error = done.exception()
         if error is not None:
-            # The state is ahead of the disk now: nothing of it may be told to anyone (architecture, durable before visible).
+            # The state is ahead of the disk now: nothing of it may be told to anyone (architecture, durable
+            # before visible).
             self._stopped = True
             log.critical("The journal failed; the service stops", action="journal_failed", error=str(error))
             self._failed(error)

@@ -13,7 +13,8 @@ from amqtt.errors import PluginInitError
 
 from thingjobs_broker import logs
 from thingjobs_broker.authentication import PasswordFileError
-from thingjobs_broker.plugin import JobsPlugin, StartError, broker_config, check
+from thingjobs_broker.host import StartError
+from thingjobs_broker.plugin import JobsPlugin, broker_config, check
 
 if TYPE_CHECKING:
     from thingjobs_broker.config import Settings

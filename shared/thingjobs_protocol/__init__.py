@@ -1,1 +1,3 @@
-"""The protocol that devices and the jobs service speak: topics, messages, states, errors, limits. Pure; msgspec only."""
+"""The protocol that devices and the jobs service speak: topics, messages, states, errors, limits. Pure;
+msgspec only.
+"""

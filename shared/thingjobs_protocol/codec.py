@@ -1,12 +1,15 @@
-"""Bytes to requests, with every rule of shape and range applied, and messages to bytes. Decides InvalidJson and InvalidRequest.
+"""Bytes to requests, with every rule of shape and range applied, and messages to bytes. Decides InvalidJson
+and InvalidRequest.
 
-The fast path is one typed decode. Only what it refuses is looked at twice, to name the fault and to find the client token.
+The fast path is one typed decode. Only what it refuses is looked at twice, to name the fault and to find the
+client token.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -22,7 +25,6 @@ from thingjobs_protocol.messages import (
 )
 from thingjobs_protocol.status import JobExecutionStatus
 from thingjobs_protocol.topics import Api
-
 
 Message = TypeVar("Message", bound=Wire)
 Request = (
@@ -67,6 +69,7 @@ _decode_get: Final = msgspec.json.Decoder(GetPendingJobExecutionsRequest).decode
 _decode_start_next: Final = msgspec.json.Decoder(_StartNextBody).decode
 _decode_describe: Final = msgspec.json.Decoder(_DescribeBody).decode
 _decode_update: Final = msgspec.json.Decoder(_UpdateBody).decode
+_decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _details_key: Final = re.compile(limits.STATUS_DETAILS_KEY_PATTERN).match
 _decimal: Final = re.compile(r"^[0-9]{1,18}\Z").match
@@ -108,6 +111,14 @@ def decode_request(api: Api, payload: bytes) -> Request:
         raise InvalidRequest(str(error), client_token=_client_token(text)) from None
 
 
+def client_token(payload: bytes) -> str | None:
+    """Return the client token of a payload that nobody else decodes, None where there is no readable one."""
+    try:
+        return _token_of(_decode_members(payload or b"{}"))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
 def _get_pending(text: bytes) -> GetPendingJobExecutionsRequest:
     return _decode_get(text)
 
@@ -145,7 +156,7 @@ def _update(text: bytes) -> UpdateJobExecutionRequest:
     )
 
 
-_DECODERS: Final = {
+_DECODERS: Final[dict[Api, Callable[[bytes], Request]]] = {
     Api.GET_PENDING_JOB_EXECUTIONS: _get_pending,
     Api.START_NEXT_PENDING_JOB_EXECUTION: _start_next,
     Api.DESCRIBE_JOB_EXECUTION: _describe,
@@ -176,7 +187,7 @@ def _step_timeout(value: int | None, *, may_cancel: bool) -> int | None:
         return value
     also = " or -1" if may_cancel else ""
     span = f"{limits.TIMEOUT_MINUTES_MIN} to {limits.TIMEOUT_MINUTES_MAX}{also}"
-    message = f"stepTimeoutInMinutes must be {span}, not {value}"
+    message = f"stepTimeoutInMinutes must be {span}, not {str(value)[:40]}"
     raise _InvalidMemberError(message)
 
 
@@ -192,17 +203,16 @@ def checked_status_details(details: dict[str, Any] | None) -> dict[str, str] | N
     if len(details) > limits.STATUS_DETAILS_PAIRS_MAX:
         message = f"statusDetails may have {limits.STATUS_DETAILS_PAIRS_MAX} pairs, not {len(details)}"
         raise _InvalidMemberError(message)
-    for key, value in details.items():
+    for key, scalar in details.items():
         if not _details_key(key):
             message = f"statusDetails key {key[:40]!r} must be 1 to 128 characters of [a-zA-Z0-9:_-]"
             raise _InvalidMemberError(message)
-        if not isinstance(value, str):
-            details[key] = value = _encoder.encode(value).decode()
+        value = scalar
+        if not isinstance(scalar, str):
+            details[key] = value = _encoder.encode(scalar).decode()
         if not 1 <= len(value) <= limits.STATUS_DETAILS_VALUE_CHARACTERS_MAX:
-            message = (
-                f"statusDetails value of {key[:40]!r} must be 1 to {limits.STATUS_DETAILS_VALUE_CHARACTERS_MAX}"
-                f" characters, not {len(value)}"
-            )
+            span = f"1 to {limits.STATUS_DETAILS_VALUE_CHARACTERS_MAX} characters"
+            message = f"statusDetails value of {key[:40]!r} must be {span}, not {len(value)}"
             raise _InvalidMemberError(message)
         if not is_plain_text(value):
             message = f"statusDetails value of {key[:40]!r} must not hold control or unassigned characters"
@@ -211,24 +221,31 @@ def checked_status_details(details: dict[str, Any] | None) -> dict[str, str] | N
 
 
 def is_plain_text(text: str) -> bool:
-    """Tell whether `text` matches `[^\\p{C}]+`: no control, format, surrogate, private or unassigned characters."""
-    # isprintable() refuses all of \\p{C} and, beyond it, only separators: the common case needs one C call.
+    """Tell whether `text` holds no control, format, surrogate, private-use or unassigned character.
+
+    The specification writes it as a pattern of the negated Unicode category C.
+    """
+    # isprintable() refuses all of C and, beyond it, only separators: the common case needs one C call.
     return text.isprintable() or not any(unicodedata.category(character)[0] == "C" for character in text)
 
 
 def _explain(text: bytes, error: Exception) -> InvalidJson | InvalidRequest:
     """Turn a failed decode into the refusal that names the fault."""
     try:
-        value = msgspec.json.decode(text.decode("utf-8"))
+        text.decode("utf-8")
+        # Members stay undecoded, so that a number too large for anybody is still JSON.
+        members = _decode_members(text)
     except UnicodeDecodeError as fault:
         return InvalidJson(f"The payload is not UTF-8: byte {fault.start} cannot be decoded")
+    except msgspec.ValidationError as fault:
+        return InvalidJson(f"The payload must be a JSON object: {fault}")
     except msgspec.DecodeError as fault:
         return InvalidJson(f"The payload is not JSON: {fault}")
     except RecursionError:
         return InvalidJson("The payload is nested too deeply")
-    if not isinstance(value, dict):
-        return InvalidJson(f"The payload must be a JSON object, not {type(value).__name__}")
-    return InvalidRequest(_sentence(error), client_token=_token_of(value))
+    if not isinstance(error, msgspec.ValidationError):
+        return InvalidJson(f"The payload is not JSON: {error}")
+    return InvalidRequest(_sentence(error), client_token=_token_of(members))
 
 
 def _sentence(error: Exception) -> str:
@@ -238,10 +255,12 @@ def _sentence(error: Exception) -> str:
 
 
 def _client_token(text: bytes) -> str | None:
-    value = msgspec.json.decode(text)
-    return _token_of(value) if isinstance(value, dict) else None
+    """Return the token of a payload that has already been decoded once, member by member."""
+    return _decode_get(text).client_token
 
 
-def _token_of(value: dict[str, Any]) -> str | None:
-    token = value.get("clientToken")
-    return token if isinstance(token, str) else None
+def _token_of(members: dict[str, msgspec.Raw]) -> str | None:
+    try:
+        return msgspec.json.decode(members.get("clientToken", b"null"), type=str | None)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

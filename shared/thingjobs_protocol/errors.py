@@ -28,11 +28,11 @@ class RejectedErrorCode(StrEnum):
     TERMINAL_STATE_REACHED = "TerminalStateReached"
 
 
-class Rejected(Exception):  # noqa: N818 - the protocol's own word
+class Rejected(Exception):
     """A request that is refused; nothing has changed. Never raised itself.
 
-    `client_token` is echoed when the request carried a readable one; `execution_state` is the current, unchanged
-    state and goes only with VersionMismatch and InvalidStateTransition (spec: data plane 3.1).
+    `client_token` is echoed when the request carried a readable one; `execution_state` is the current,
+    unchanged state and goes only with VersionMismatch and InvalidStateTransition (spec: data plane 3.1).
     """
 
     code: ClassVar[RejectedErrorCode]

@@ -1,4 +1,5 @@
-"""One Struct for each message of the device protocol; camelCase on the wire by `rename`, absent members left out.
+"""One Struct for each message of the device protocol; camelCase on the wire by `rename`, absent members left
+out.
 
 All times are whole seconds since the epoch (client-quirks: SDKs call `fromtimestamp` on them).
 """

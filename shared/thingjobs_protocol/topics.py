@@ -1,7 +1,8 @@
 """The topic grammar: builders and the parser of requests are inverses; the root (`$aws`) is a value.
 
-After `{root}/things/{thingName}/jobs` one segment is a list, start or notify topic, two are `{jobId}/get|update` or a
-reply, three a reply, so that job ids such as `get` or `notify` stay unambiguous (spec: data plane 1.1, 1.3, A36).
+After `{root}/things/{thingName}/jobs` one segment is a list, start or notify topic, two are
+`{jobId}/get|update` or a reply, three a reply, so that job ids such as `get` or `notify` stay unambiguous
+(spec: data plane 1.1, 1.3, A36).
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ def parse_request(topic: str, root: str = DEFAULT_ROOT) -> RequestTopic | None:
         api = _JOB_APIS.get(last)
         if api is not None and segments[4]:
             return RequestTopic(topic, api, segments[2], segments[4])
-    message = f"The topic {topic!r} names no job operation; expected get, start-next, {{jobId}}/get or {{jobId}}/update"
+    expected = "get, start-next, {jobId}/get or {jobId}/update"
+    message = f"The topic {topic!r} names no job operation; expected {expected}"
     raise InvalidTopic(message)
 
 

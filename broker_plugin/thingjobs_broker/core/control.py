@@ -1,4 +1,5 @@
-"""The control plane: one table of operations drives decoding, dispatch and documentation (spec: control plane 1.4, 1.5).
+"""The control plane: one table of operations drives decoding, dispatch and documentation (spec: control plane
+1.4, 1.5).
 
 A handler checks everything before it changes anything, so a refused request changes nothing.
 """

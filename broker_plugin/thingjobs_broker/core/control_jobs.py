@@ -1,4 +1,6 @@
-"""The operations on jobs and job executions (spec: control plane 1.5, 2). Times are epoch seconds with milliseconds."""
+"""The operations on jobs and job executions (spec: control plane 1.5, 2). Times are epoch seconds with
+milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -131,7 +133,9 @@ def list_jobs(step: Step, request: operations.ListJobs, _by: str) -> dict[str, A
 
 
 def cancel_job(step: Step, request: operations.CancelJob, by: str) -> dict[str, Any]:
-    """Cancel a job at once; its executions follow in slices, the first of them now (spec: control plane 1.5)."""
+    """Cancel a job at once; its executions follow in slices, the first of them now (spec: control plane
+    1.5).
+    """
     the_job = _job(step, request.job_id)
     _check_text("comment", request.comment)
     event = job.JobInput.FORCE_CANCEL if request.force else job.JobInput.CANCEL

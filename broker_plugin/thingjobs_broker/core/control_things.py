@@ -28,7 +28,8 @@ def create_thing(step: Step, request: operations.CreateThing, by: str) -> dict[s
         raise ResourceNotFoundError(message)
     attributes = dict(request.attribute_payload.attributes) if request.attribute_payload else {}
     if len(attributes) > ATTRIBUTES_WITHOUT_TYPE_MAX:
-        message = f"A thing without a type may have {ATTRIBUTES_WITHOUT_TYPE_MAX} attributes, not {len(attributes)}"
+        limit = ATTRIBUTES_WITHOUT_TYPE_MAX
+        message = f"A thing without a type may have {limit} attributes, not {len(attributes)}"
         raise InvalidRequestError(message)
     name = request.thing_name
     thing = step.state.things.get(name)

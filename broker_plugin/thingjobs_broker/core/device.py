@@ -1,4 +1,6 @@
-"""The four operations of a device (spec: data plane 2.3 to 2.6): request in, body of the accepted reply out, or Rejected."""
+"""The four operations of a device (spec: data plane 2.3 to 2.6): request in, body of the accepted reply out,
+or Rejected.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,8 @@ def update(
         raise InvalidStateTransition(message, execution_state=views.execution_state(current))
     status = execution.next_status(current.status, report)
     if status is None:
-        message = f"Job execution {_name(current)} is {current.status.value} and cannot become {request.status.value}"
+        wanted = request.status.value
+        message = f"Job execution {_name(current)} is {current.status.value} and cannot become {wanted}"
         raise InvalidStateTransition(message, execution_state=views.execution_state(current))
     lifecycle.transition(
         step,
@@ -139,4 +142,3 @@ def _execution_response(
 
 def _name(found: Execution) -> str:
     return f"{found.job_id}#{found.execution_number} of thing {found.thing_name}"
-

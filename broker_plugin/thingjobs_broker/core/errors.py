@@ -1,4 +1,5 @@
-"""What a control-plane request can be refused with: one class for each AWS error code (spec: control plane 1.2).
+"""What a control-plane request can be refused with: one class for each AWS error code (spec: control plane
+1.2).
 
     ControlError
       InvalidRequestError  ResourceNotFoundError  ResourceAlreadyExistsError

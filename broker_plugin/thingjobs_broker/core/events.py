@@ -34,7 +34,9 @@ class JobExecutionEvent(Wire):
 
 
 class JobEvent(Wire):
-    """`$aws/events/job/{jobId}/{operation}`; `timestamp` in seconds, the job's own times in milliseconds (A32)."""
+    """`$aws/events/job/{jobId}/{operation}`; `timestamp` in seconds, the job's own times in milliseconds
+    (A32).
+    """
 
     event_type: str
     event_id: str

@@ -1,9 +1,10 @@
 """The machine of one job execution, as a table.
 
-Theory of operation. A status and an input give the next status; a pair that is not in the table is refused and changes
-nothing. Rules of thumb behind the rows (spec: data plane 4.2): a device may report any of its four statuses while the
-execution is pending; only the service cancels, times out and removes; an operator needs force against a running one;
-nothing leaves a terminal status; QUEUED never times out because no timer runs in it.
+Theory of operation. A status and an input give the next status; a pair that is not in the table is refused
+and changes nothing. Rules of thumb behind the rows (spec: data plane 4.2): a device may report any of its
+four statuses while the execution is pending; only the service cancels, times out and removes; an operator
+needs force against a running one; nothing leaves a terminal status; QUEUED never times out because no timer
+runs in it.
 """
 
 from __future__ import annotations
@@ -87,9 +88,10 @@ def changed(
 ) -> ExecutionChanged:
     """Return the record of a transition that the table allows.
 
-    `in_progress_timeout_in_minutes` is the job's, used only when the execution enters IN_PROGRESS: the timer is never
-    restarted (spec: data plane 6.1). A step timer counts from now and replaces the old one; without a value the running
-    one goes on (6.2). A terminal status ends both. A removal keeps the version number (4.3).
+    `in_progress_timeout_in_minutes` is the job's, used only when the execution enters IN_PROGRESS: the timer
+    is never restarted (spec: data plane 6.1). A step timer counts from now and replaces the old one; without
+    a value the running one goes on (6.2). A terminal status ends both. A removal keeps the version number
+    (4.3).
     """
     in_progress_deadline_ms = step_deadline_ms = 0
     if status is Status.IN_PROGRESS:

@@ -1,7 +1,7 @@
 """The machine of a job, as a table, and when a job is settled.
 
-A refused pair is (status, input) without a row. CANCELED with force again is allowed while executions still run
-(spec: control plane 1.5, CancelJob). COMPLETED and CANCELED never return to IN_PROGRESS.
+A refused pair is (status, input) without a row. CANCELED with force again is allowed while executions still
+run (spec: control plane 1.5, CancelJob). COMPLETED and CANCELED never return to IN_PROGRESS.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def next_status(job: Job, event: JobInput) -> JobStatus | None:
 
 
 def is_complete(job: Job) -> bool:
-    """Tell whether a job has reached its end: a SNAPSHOT job whose executions are all terminal (data plane 4.8)."""
+    """Tell whether a job has reached its end: a SNAPSHOT job whose executions are all terminal (data plane
+    4.8).
+    """
     return (
         job.status is JobStatus.IN_PROGRESS
         and job.target_selection is TargetSelection.SNAPSHOT

@@ -1,4 +1,5 @@
-"""What follows from what: every change of an execution goes through `transition`, and here its consequences are drawn.
+"""What follows from what: every change of an execution goes through `transition`, and here its consequences
+are drawn.
 
 An execution that ends emits its event, may earn a retry, and may settle its job.
 """
@@ -10,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 from thingjobs_broker.core import events, execution, job, pending, retry
 from thingjobs_broker.core.records import ExecutionDeleted, ExecutionQueued, JobChanged, ThingCreated
 from thingjobs_broker.core.state import BY_SERVICE, FORCED, Execution, Job, Thing
-from thingjobs_protocol.status import TERMINAL
+from thingjobs_protocol.status import TERMINAL, JobStatus
 from thingjobs_protocol.status import JobExecutionStatus as Status
-from thingjobs_protocol.status import JobStatus
 
 if TYPE_CHECKING:
     from thingjobs_broker.core.step import Step
@@ -102,7 +102,9 @@ def time_out_overdue(step: Step, thing: Thing) -> None:
 
 
 def delete_execution(step: Step, thing: Thing, current: Execution, by: str) -> None:
-    """Remove an execution's record; its event carries the status before the deletion (spec: data plane 8.2)."""
+    """Remove an execution's record; its event carries the status before the deletion (spec: data plane
+    8.2).
+    """
     step.watch(thing)
     the_job = step.state.jobs[current.job_id]
     event = events.execution_event(current, events.DELETED, step.now_ms, step.new_id(), step.naming)

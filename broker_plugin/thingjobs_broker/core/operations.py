@@ -1,6 +1,8 @@
-"""The control plane's requests: one Struct for each operation, its constraints in its types (spec: control plane 1.3, 1.4).
+"""The control plane's requests: one Struct for each operation, its constraints in its types (spec: control
+plane 1.3, 1.4).
 
-Member names are AWS's in camelCase, path labels and query members included. Unknown members are ignored (1.1).
+Member names are AWS's in camelCase, path labels and query members included. Unknown members are ignored
+(1.1).
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ class Request(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
     """Base of all control-plane requests."""
 
 
-class AttributePayload(Request):
+class AttributePayload(Request, frozen=True):
     """`merge` matters to updates only."""
 
     attributes: dict[AttributeName, AttributeValue] = {}
     merge: bool = False
 
 
-class CreateThing(Request):
+class CreateThing(Request, frozen=True):
     """Spec: control plane 1.8."""
 
     thing_name: ThingName
@@ -44,7 +46,7 @@ class CreateThing(Request):
     billing_group_name: str | None = None
 
 
-class ListThings(Request):
+class ListThings(Request, frozen=True):
     """Spec: control plane 1.8."""
 
     attribute_name: AttributeName | None = None
@@ -54,26 +56,26 @@ class ListThings(Request):
     next_token: str | None = None
 
 
-class TimeoutConfig(Request):
+class TimeoutConfig(Request, frozen=True):
     """The job's in-progress timer."""
 
     in_progress_timeout_in_minutes: Minutes | None = None
 
 
-class RetryCriteria(Request):
+class RetryCriteria(Request, frozen=True):
     """How often one type of failure is retried."""
 
     failure_type: Literal["FAILED", "TIMED_OUT", "ALL"]
     number_of_retries: Annotated[int, Meta(ge=0, le=10)]
 
 
-class RetryConfig(Request):
+class RetryConfig(Request, frozen=True):
     """Spec: control plane 5.2."""
 
     criteria_list: Annotated[list[RetryCriteria], Meta(min_length=1, max_length=2)]
 
 
-class CreateJob(Request):
+class CreateJob(Request, frozen=True):
     """Spec: control plane 1.4, 1.5."""
 
     job_id: JobId
@@ -85,19 +87,19 @@ class CreateJob(Request):
     job_executions_retry_config: RetryConfig | None = None
 
 
-class DescribeJob(Request):
+class DescribeJob(Request, frozen=True):
     """Spec: control plane 2.1."""
 
     job_id: JobId
 
 
-class GetJobDocument(Request):
+class GetJobDocument(Request, frozen=True):
     """Spec: control plane 1.5."""
 
     job_id: JobId
 
 
-class ListJobs(Request):
+class ListJobs(Request, frozen=True):
     """Spec: control plane 1.4."""
 
     status: JobStatus | None = None
@@ -106,7 +108,7 @@ class ListJobs(Request):
     next_token: str | None = None
 
 
-class CancelJob(Request):
+class CancelJob(Request, frozen=True):
     """Spec: control plane 1.5."""
 
     job_id: JobId
@@ -115,7 +117,7 @@ class CancelJob(Request):
     comment: Text | None = None
 
 
-class CancelJobExecution(Request):
+class CancelJobExecution(Request, frozen=True):
     """Spec: control plane 1.5; acts on the newest execution."""
 
     job_id: JobId
@@ -125,7 +127,7 @@ class CancelJobExecution(Request):
     status_details: dict[str, str] | None = None
 
 
-class DeleteJobExecution(Request):
+class DeleteJobExecution(Request, frozen=True):
     """Spec: control plane 1.5."""
 
     job_id: JobId
@@ -134,7 +136,7 @@ class DeleteJobExecution(Request):
     force: bool = False
 
 
-class DescribeJobExecution(Request):
+class DescribeJobExecution(Request, frozen=True):
     """Spec: control plane 1.5; any status."""
 
     job_id: JobId
@@ -142,7 +144,7 @@ class DescribeJobExecution(Request):
     execution_number: int | None = None
 
 
-class ListJobExecutionsForJob(Request):
+class ListJobExecutionsForJob(Request, frozen=True):
     """Spec: control plane 1.5: one entry for each execution record."""
 
     job_id: JobId
@@ -151,8 +153,10 @@ class ListJobExecutionsForJob(Request):
     next_token: str | None = None
 
 
-class DescribeTimeline(Request):
-    """Our own: who did what when, of a job, or with `thing_name` of one execution (spec: control plane B18)."""
+class DescribeTimeline(Request, frozen=True):
+    """Our own: who did what when, of a job, or with `thing_name` of one execution (spec: control plane
+    B18).
+    """
 
     job_id: JobId
     thing_name: ThingName | None = None

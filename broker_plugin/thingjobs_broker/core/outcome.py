@@ -10,7 +10,9 @@ from thingjobs_broker.core.records import Record
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """A message to publish once the records are durable: QoS 1, never retained. The body (a Struct or a JSON object) is encoded late."""
+    """A message to publish once the records are durable: QoS 1, never retained. The body (a Struct or a JSON
+    object) is encoded late.
+    """
 
     topic: str
     body: Any

@@ -1,4 +1,5 @@
-"""Pages of ordered lists: keyset tokens, so that inserts neither repeat nor skip entries (spec: control plane 1.6).
+"""Pages of ordered lists: keyset tokens, so that inserts neither repeat nor skip entries (spec: control plane
+1.6).
 
 The lists are append-only and a deleted entry leaves a hole, so a position is a key that never moves.
 """
@@ -29,7 +30,8 @@ def page(
     filters: tuple[str | None, ...] = (),
     keep: Callable[[Item], bool] = lambda _: True,
 ) -> tuple[list[Item], str | None]:
-    """Return one page of the entries that `keep` lets through, and the token of the next page, if there is one.
+    """Return one page of the entries that `keep` lets through, and the token of the next page, if there is
+    one.
 
     Raises:
         InvalidRequestError: the token is none of ours, or was made with other filters.

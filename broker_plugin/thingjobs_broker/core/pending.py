@@ -1,7 +1,7 @@
 """The pending executions of one thing: their order, which of them is the front, and what the lists show.
 
-Order (spec: data plane 4.5): all IN_PROGRESS before all QUEUED, within each by queue position. `Thing.pending` is kept in
-queue order because a new execution always goes to its end.
+Order (spec: data plane 4.5): all IN_PROGRESS before all QUEUED, within each by queue position.
+`Thing.pending` is kept in queue order because a new execution always goes to its end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ Identity = tuple[str, int]
 def front(thing: Thing) -> Execution | None:
     """Return the execution that `$next` stands for, or None."""
     if thing.in_progress_count:
-        return next(execution for execution in thing.pending.values() if execution.status is Status.IN_PROGRESS)
+        running = (current for current in thing.pending.values() if current.status is Status.IN_PROGRESS)
+        return next(running)
     return next(iter(thing.pending.values()), None)
 
 

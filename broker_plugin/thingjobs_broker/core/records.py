@@ -1,7 +1,8 @@
-"""What happened: the durable facts. Only these reach the journal, and only `State.apply` turns them into state.
+"""What happened: the durable facts. Only these reach the journal, and only `State.apply` turns them into
+state.
 
-A record holds resulting values (absolute deadlines, new version numbers), so applying it needs no rule and no clock.
-New fields go to the end with a default: records written by older versions stay readable.
+A record holds resulting values (absolute deadlines, new version numbers), so applying it needs no rule and no
+clock. New fields go to the end with a default: records written by older versions stay readable.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """Base of all records. `at_ms` is wall-clock time; `by` is who caused it."""
 
 
-class ThingCreated(Record):
+class ThingCreated(Record, frozen=True):
     """A thing entered the registry."""
 
     thing_name: str
@@ -27,7 +28,7 @@ class ThingCreated(Record):
     attributes: dict[str, str] = {}
 
 
-class JobCreated(Record):
+class JobCreated(Record, frozen=True):
     """A job was accepted. `options` holds the configuration members as given, in AWS camelCase."""
 
     job_id: str
@@ -40,7 +41,7 @@ class JobCreated(Record):
     options: dict[str, Any]
 
 
-class ExecutionQueued(Record):
+class ExecutionQueued(Record, frozen=True):
     """A thing got a new execution of a job. `queue_position` orders executions across all jobs."""
 
     thing_name: str
@@ -51,11 +52,11 @@ class ExecutionQueued(Record):
     retry_attempt: int = 0
 
 
-class ExecutionChanged(Record):
+class ExecutionChanged(Record, frozen=True):
     """An execution changed: every transition, and every accepted update.
 
-    `status_details` None leaves them as they are. Deadlines are absolute, 0 = no timer. `cause` names what happened
-    where the status does not tell it (`step timer`, `in-progress timer`, `forced`, ...).
+    `status_details` None leaves them as they are. Deadlines are absolute, 0 = no timer. `cause` names what
+    happened where the status does not tell it (`step timer`, `in-progress timer`, `forced`, ...).
     """
 
     thing_name: str
@@ -71,7 +72,7 @@ class ExecutionChanged(Record):
     cause: str = ""
 
 
-class ExecutionDeleted(Record):
+class ExecutionDeleted(Record, frozen=True):
     """The record of an execution was removed by an operator."""
 
     thing_name: str
@@ -81,7 +82,7 @@ class ExecutionDeleted(Record):
     by: str
 
 
-class JobChanged(Record):
+class JobChanged(Record, frozen=True):
     """A job changed its status. `settled` means that nothing of it remains to be done."""
 
     job_id: str

@@ -1,4 +1,6 @@
-"""Which failed execution earns another one (spec: data plane 7, control plane 5.2). A decision only; it changes nothing."""
+"""Which failed execution earns another one (spec: data plane 7, control plane 5.2). A decision only; it
+changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ ALL: Final = "ALL"
 def is_owed(job: Job, execution: Execution) -> bool:
     """Tell whether the execution, which has just ended, is followed by another.
 
-    Each failure type has its own budget per thing; ALL is one shared budget. The attempts already made are the earlier
-    executions of the chain, so no counter is stored.
+    Each failure type has its own budget per thing; ALL is one shared budget. The attempts already made are
+    the earlier executions of the chain, so no counter is stored.
     """
     if execution.status not in RETRYABLE or job.status is not JobStatus.IN_PROGRESS:
         return False
@@ -32,11 +34,16 @@ def is_owed(job: Job, execution: Execution) -> bool:
 
 
 def _failures(execution: Execution, counted: frozenset[Status] | set[Status]) -> int:
-    """Count the failures of this chain of retries, the newest included."""
-    count = 0
+    """Count the failures of this chain of retries, the newest included.
+
+    What lies before the chain belongs to an earlier membership. An attempt whose record was deleted still
+    counts.
+    """
+    first_number = execution.execution_number - execution.retry_attempt
+    count = found = 0
     attempt: Execution | None = execution
-    while attempt is not None:
+    while attempt is not None and attempt.execution_number >= first_number:
+        found += 1
         count += attempt.status in counted
-        # A chain begins with a first attempt; what lies before it belongs to an earlier membership.
-        attempt = attempt.previous if attempt.retry_attempt else None
-    return count
+        attempt = attempt.previous
+    return count + execution.retry_attempt + 1 - found

@@ -12,7 +12,7 @@ from thingjobs_broker.core.naming import Naming
 from thingjobs_broker.core.outcome import Message, Outcome
 from thingjobs_broker.core.step import Step
 from thingjobs_protocol import limits, topics
-from thingjobs_protocol.codec import decode_request
+from thingjobs_protocol.codec import client_token, decode_request
 from thingjobs_protocol.errors import InvalidRequest, Rejected, ResourceNotFound
 from thingjobs_protocol.messages import RejectedResponse
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from thingjobs_protocol.messages import Wire
 
 TIMERS_SLICE: Final = 500
-"""Timers looked at in one call, so that no call holds the event loop for long (architecture, "Bounded work per step")."""
+"""Timers looked at in one call, so that no call holds the event loop for long (architecture, "Bounded work
+per step").
+"""
 
 _is_thing_name: Final = re.compile(limits.THING_NAME_PATTERN).match
 _is_job_id: Final = re.compile(limits.JOB_ID_PATTERN).match
@@ -70,12 +72,19 @@ class JobsService:
         step.reply(f"{request.topic}/{suffix}", body)
         return step.finish()
 
-    def refuse(self, topic: str, refusal: Rejected, now_ms: int) -> Outcome:
-        """Answer a request that cannot be handled at all, such as one on an unknown topic (A23)."""
+    def refuse(self, topic: str, refusal: Rejected, now_ms: int, payload: bytes = b"") -> Outcome:
+        """Answer a request that cannot be handled at all, such as one on an unknown topic (A23).
+
+        The client token in `payload` is echoed if it can be read (spec: data plane 3.1).
+        """
+        if refusal.client_token is None:
+            refusal.client_token = client_token(payload)
         return Outcome([], [Message(f"{topic}/{topics.REJECTED}", _rejected_body(refusal, now_ms))])
 
     def call(self, request: topics.ControlTopic, payload: bytes, by: str, now_ms: int) -> Outcome:
-        """Answer a control-plane request on its accepted or rejected topic (architecture, "Control plane over MQTT")."""
+        """Answer a control-plane request on its accepted or rejected topic (architecture, "Control plane over
+        MQTT").
+        """
         step = self._step(now_ms)
         token = control.client_token(payload)
         echoed = {"clientToken": token} if token is not None else {}
@@ -88,16 +97,21 @@ class JobsService:
         step.reply(f"{request.topic}/{suffix}", body | echoed)
         return self._finish(step)
 
-    def execute(self, operation: str, payload: bytes, by: str, now_ms: int) -> tuple[dict[str, Any], Outcome]:
-        """Carry out a control-plane operation and return its answer beside the outcome, for other front ends.
+    def execute(
+        self, operation: str, payload: bytes, by: str, now_ms: int
+    ) -> tuple[dict[str, Any] | ControlError, Outcome]:
+        """Carry out a control-plane operation; return its answer or its refusal beside the outcome, for other
+        front ends.
 
-        Raises:
-            ControlError: the operation is refused; nothing has changed.
-
+        A refused operation changes nothing; its outcome is empty but for timers that had run out.
         """
         step = self._step(now_ms)
-        body = self._execute(step, operation, payload, by)
-        return body, self._finish(step)
+        answer: dict[str, Any] | ControlError
+        try:
+            answer = self._execute(step, operation, payload, by)
+        except ControlError as refusal:
+            answer = refusal
+        return answer, self._finish(step)
 
     # Time
 
@@ -134,7 +148,9 @@ class JobsService:
             raise
 
     def _register(self, step: Step, request: topics.RequestTopic) -> Thing:
-        """Make a thing of a device that asks for its jobs; a request about one job is refused and so changes nothing."""
+        """Make a thing of a device that asks for its jobs; a request about one job is refused and so changes
+        nothing.
+        """
         thing_name = request.thing_name
         if not _is_thing_name(thing_name):
             message = f"thingName {thing_name[:140]!r} must be 1 to 128 characters of [a-zA-Z0-9:_-]"

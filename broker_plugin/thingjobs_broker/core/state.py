@@ -1,12 +1,12 @@
 """Everything the service knows, and `apply`, the only code that changes it, live and in recovery alike.
 
-Executions are lean: interned names, no back references, so that a million of them fit in memory without work for the
-garbage collector (no cycles, hence `gc=False`).
+Executions are lean: interned names, no back references, so that a million of them fit in memory without work
+for the garbage collector (no cycles, hence `gc=False`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 import msgspec
@@ -14,6 +14,9 @@ import msgspec
 from thingjobs_broker.core import records
 from thingjobs_broker.core.timers import Timers
 from thingjobs_protocol.status import PENDING, JobExecutionStatus, JobStatus, TargetSelection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TIMELINE_BYTES_MAX: Final = 4096
 """Bound of one execution's stored timeline; beyond it the oldest entries are dropped."""
@@ -43,7 +46,9 @@ class Execution(msgspec.Struct, gc=False):
 
     @property
     def deadline_ms(self) -> int:
-        """When the execution times out: the earlier of its two timers, 0 without any (spec: data plane 6.3)."""
+        """When the execution times out: the earlier of its two timers, 0 without any (spec: data plane
+        6.3).
+        """
         total, step = self.in_progress_deadline_ms, self.step_deadline_ms
         return min(total, step) if total and step else total or step
 
@@ -102,6 +107,14 @@ class State:
         self.queue_position = 0
         self.last_at_ms = 0
         self.timers = Timers()
+        self._appliers: dict[type[records.Record], Callable[[Any], None]] = {
+            records.ThingCreated: self._thing_created,
+            records.JobCreated: self._job_created,
+            records.ExecutionQueued: self._execution_queued,
+            records.ExecutionChanged: self._execution_changed,
+            records.ExecutionDeleted: self._execution_deleted,
+            records.JobChanged: self._job_changed,
+        }
 
     def execution(self, thing: Thing, job_id: str, execution_number: int | None = None) -> Execution | None:
         """Return the newest execution of a job on a thing, or the one with that number."""
@@ -114,7 +127,7 @@ class State:
 
     def apply(self, record: records.Record) -> None:
         """Bring the state to what it is after `record`."""
-        _APPLY[type(record)](self, record)
+        self._appliers[type(record)](record)
 
     def _thing_created(self, record: records.ThingCreated) -> None:
         thing = Thing(record.thing_name, record.thing_id, record.at_ms, record.attributes)
@@ -206,12 +219,20 @@ class State:
         thing.pending_revision += 1
 
     def _note(self, execution: Execution, record: records.ExecutionChanged) -> None:
-        """Keep what the execution's own fields do not tell: step timers, and who ended it if not its device."""
+        """Keep what the execution's own fields do not tell: step timers, and who ended it if not its
+        device.
+        """
         if record.status is JobExecutionStatus.IN_PROGRESS:
             if record.step_deadline_ms == execution.step_deadline_ms:
                 return
             what = STEP_TIMER_SET if record.step_deadline_ms else STEP_TIMER_CLEARED
-            entry = (record.at_ms, what, record.by, execution.step_deadline_ms, record.step_deadline_ms)
+            entry: tuple[object, ...] = (
+                record.at_ms,
+                what,
+                record.by,
+                execution.step_deadline_ms,
+                record.step_deadline_ms,
+            )
         elif record.by == BY_DEVICE:
             return
         else:
@@ -270,15 +291,6 @@ BY_SERVICE: Final = "service"
 FORCED: Final = "forced"
 STEP_TIMER_SET: Final = "step timer set"
 STEP_TIMER_CLEARED: Final = "step timer cleared"
-
-_APPLY: Final[dict[type[records.Record], Any]] = {
-    records.ThingCreated: State._thing_created,
-    records.JobCreated: State._job_created,
-    records.ExecutionQueued: State._execution_queued,
-    records.ExecutionChanged: State._execution_changed,
-    records.ExecutionDeleted: State._execution_deleted,
-    records.JobChanged: State._job_changed,
-}
 
 
 def timeline_entries(timeline: bytes) -> list[tuple[int, str, str, Any, Any]]:

@@ -1,6 +1,8 @@
-"""One step of the core: applies records, remembers whose pending executions it touched, and at its end says so.
+"""One step of the core: applies records, remembers whose pending executions it touched, and at its end says
+so.
 
-Order of the messages: the reply, then for each touched thing `notify` and `notify-next`, then events (data plane A25).
+Order of the messages: the reply, then for each touched thing `notify` and `notify-next`, then events (data
+plane A25).
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ class Step:
         if thing.thing_name not in self._watched:
             self._watched[thing.thing_name] = (thing, thing.pending_revision, pending.front_identity(thing))
 
-    def reply(self, topic: str, body: Any) -> None:  # noqa: ANN401 - a Struct or a JSON object
+    def reply(self, topic: str, body: Any) -> None:
         """Publish the answer to the request."""
         self._messages.append(Message(topic, body))
 
@@ -72,8 +74,8 @@ class Step:
     def finish(self) -> Outcome:
         """Return the outcome, with the notifications that are due.
 
-        `notify` iff the membership of the pending set changed, `notify-next` iff the identity of the front changed
-        (spec: data plane 5.2).
+        `notify` iff the membership of the pending set changed, `notify-next` iff the identity of the front
+        changed (spec: data plane 5.2).
         """
         for thing, revision, identity in self._watched.values():
             self._notify(thing, revision, identity)
@@ -86,6 +88,8 @@ class Step:
             self._messages.append(Message(topics.notify_topic(thing.thing_name, root), body))
         if pending.front_identity(thing) != identity:
             front = pending.front(thing)
-            execution = views.job_execution(front, self.now_ms, self.state.jobs[front.job_id]) if front else None
-            next_changed = NextJobExecutionChanged(self.now_ms // 1000, execution)
+            next_changed = NextJobExecutionChanged(self.now_ms // 1000)
+            if front:
+                job = self.state.jobs[front.job_id]
+                next_changed.execution = views.job_execution(front, self.now_ms, job)
             self._messages.append(Message(topics.notify_next_topic(thing.thing_name, root), next_changed))

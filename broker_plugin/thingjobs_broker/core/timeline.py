@@ -34,7 +34,8 @@ def of_execution(execution: Execution, created_by: str) -> list[Entry]:
     for at_ms, event, by, previous, new in stored:
         entry: Entry = {"at": at_ms / 1000, "event": event, "by": by}
         if isinstance(new, int):
-            entry |= {"previous": previous / 1000 or None, "new": new / 1000 or None}
+            deadlines = {"previous": previous, "new": new}
+            entry |= {name: deadline_ms / 1000 for name, deadline_ms in deadlines.items() if deadline_ms}
         elif previous:
             entry["cause"] = previous
         entries.append(entry)

@@ -1,7 +1,8 @@
 """Which executions to look at by now: a lazy wheel of one-second ticks.
 
-The truth is the execution's own deadline. An entry only says "look here at this tick": extending a timer costs nothing,
-because the look finds the later deadline and enters it anew; a finished execution is simply dropped when its tick comes.
+The truth is the execution's own deadline. An entry only says "look here at this tick": extending a timer
+costs nothing, because the look finds the later deadline and enters it anew; a finished execution is simply
+dropped when its tick comes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""State as the wire shows it: the objects of replies and notifications. Milliseconds inside, whole seconds outside."""
+"""State as the wire shows it: the objects of replies and notifications. Milliseconds inside, whole seconds
+outside.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def job_execution(execution: Execution, now_ms: int, job: Job | None) -> JobExec
 
 
 def seconds_before_timed_out(execution: Execution, now_ms: int) -> int | None:
-    """Return the time left in seconds, None without a timer or when not IN_PROGRESS (spec: data plane 6.4)."""
+    """Return the time left in seconds, None without a timer or when not IN_PROGRESS (spec: data plane
+    6.4).
+    """
     deadline_ms = execution.deadline_ms
     if execution.status is not Status.IN_PROGRESS or not deadline_ms:
         return None

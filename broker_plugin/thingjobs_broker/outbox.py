@@ -1,0 +1,166 @@
+"""What still has to reach the broker, in order and across connections: messages until confirmed, acknowledgments.
+
+Pure: it sends over a `Link` that it is given. An acknowledgment waits behind the answers published before it, so a
+broker that is slow to take answers is also slow to get requests acknowledged, and sends no more: back-pressure.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import structlog
+
+from thingjobs_protocol.topics import ACCEPTED, REJECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from paho.mqtt.properties import Properties
+
+log = structlog.get_logger()
+
+IN_FLIGHT_MAX: Final = 2_000
+"""Messages sent and not confirmed; a broker may ask for fewer."""
+
+MESSAGES_MAX: Final = 50_000
+"""Messages kept. Over it the oldest replies go first, then the oldest of the others."""
+
+REPLY_SECONDS_MAX: Final = 60.0
+"""A reply that could not leave for longer is dropped: its device has asked again."""
+
+PACKET_OVERHEAD_BYTES_MAX: Final = 1024
+"""More than a PUBLISH packet adds to topic and payload, properties included."""
+
+
+class Link(Protocol):
+    """What the outbox needs of a connection."""
+
+    def publish(self, topic: str, payload: bytes, properties: Properties | None) -> int | None:
+        """Queue a message; None where the connection is gone."""
+
+    def acknowledge(self, packet_id: int) -> None:
+        """Queue the acknowledgment of a received message."""
+
+
+class Outgoing(NamedTuple):
+    """A message on its way."""
+
+    topic: str
+    payload: bytes
+    properties: Properties | None = None
+
+    @property
+    def is_reply(self) -> bool:
+        """Whether a device or operator waits for it, but not for long."""
+        return self.topic.rpartition("/")[2] in (ACCEPTED, REJECTED)
+
+
+class Outbox:
+    """Messages and acknowledgments in the order they were given."""
+
+    def __init__(self, in_flight_max: int = IN_FLIGHT_MAX, messages_max: int = MESSAGES_MAX) -> None:
+        self.dropped = 0
+        self._in_flight_max = in_flight_max
+        self._messages_max = messages_max
+        self._link: Link | None = None
+        self._window = 0
+        self._packet_bytes_max = 0
+        self._unconfirmed: dict[int, Outgoing] = {}
+        self._waiting: deque[Outgoing | int] = deque()
+
+    def __len__(self) -> int:
+        """Messages that are not confirmed, and acknowledgments that wait behind them."""
+        return len(self._unconfirmed) + len(self._waiting)
+
+    def attach(self, link: Link, receive_maximum: int, packet_bytes_max: int, absent_seconds: float) -> None:
+        """Go on over a new connection; what was not confirmed on the one before is sent again."""
+        if absent_seconds > REPLY_SECONDS_MAX:
+            fresh = [entry for entry in self._waiting if isinstance(entry, int) or not entry.is_reply]
+            self._drop(len(self._waiting) - len(fresh), "The broker was away too long for the replies to devices")
+            self._waiting = deque(fresh)
+        self._link = link
+        self._window = min(receive_maximum, self._in_flight_max)
+        self._packet_bytes_max = packet_bytes_max - PACKET_OVERHEAD_BYTES_MAX
+        self._send_waiting()
+
+    def detach(self) -> None:
+        """Keep everything for the next connection, but for acknowledgments, which mean nothing there."""
+        self._link = None
+        self._window = 0
+        messages: Iterable[Outgoing] = (entry for entry in self._waiting if not isinstance(entry, int))
+        self._waiting = deque([*self._unconfirmed.values(), *messages])
+        self._unconfirmed = {}
+
+    def publish(self, topic: str, payload: bytes, properties: Properties | None = None) -> None:
+        """Send a message now, or when there is a connection and the broker has taken enough of those before it."""
+        if self._waiting or len(self._unconfirmed) >= self._window:
+            self._waiting.append(Outgoing(topic, payload, properties))
+            if len(self._waiting) > self._messages_max:
+                self._shed()
+        else:
+            self._send(Outgoing(topic, payload, properties))
+
+    def acknowledge(self, packet_id: int) -> None:
+        """Acknowledge a received message, after the messages published before."""
+        if self._waiting or self._link is None:
+            self._waiting.append(packet_id)
+        else:
+            self._link.acknowledge(packet_id)
+
+    def confirmed(self, packet_id: int, code: int) -> None:
+        """The broker has taken a message, or refuses it: then it would refuse it again."""
+        message = self._unconfirmed.pop(packet_id, None)
+        if code >= 0x80 and message is not None:
+            self.dropped += 1
+            log.warning(
+                "The broker refuses a message; give the service's user the right to publish it",
+                action="publish_refused",
+                topic=message.topic,
+                reason_code=code,
+            )
+        if self._waiting:
+            self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        waiting, link = self._waiting, self._link
+        while waiting and link is not None:
+            entry = waiting[0]
+            if isinstance(entry, int):
+                link.acknowledge(entry)
+            elif len(self._unconfirmed) >= self._window or not self._send(entry):
+                return
+            waiting.popleft()
+
+    def _send(self, message: Outgoing) -> bool:
+        """Send a message; False where the connection turns out to be gone."""
+        assert self._link is not None, "only an open window lets through"
+        if len(message.topic) + len(message.payload) > self._packet_bytes_max:
+            self._drop(1, f"The broker takes no message as long as the one on {message.topic}")
+            return True
+        packet_id = self._link.publish(*message)
+        if packet_id is None:
+            return False
+        self._unconfirmed[packet_id] = message
+        return True
+
+    def _shed(self) -> None:
+        """Make room at once for a tenth, so that it is not to be made again for each message."""
+        surplus = len(self._waiting) - self._messages_max * 9 // 10
+        kept: deque[Outgoing | int] = deque()
+        for reply_goes in (True, False):
+            kept = deque()
+            gone = 0
+            for entry in self._waiting:
+                if gone < surplus and not isinstance(entry, int) and entry.is_reply >= reply_goes:
+                    gone += 1
+                else:
+                    kept.append(entry)
+            surplus -= gone
+            self._drop(gone, "The broker has been away too long for all messages to be kept")
+            self._waiting = kept
+
+    def _drop(self, count: int, why: str) -> None:
+        if count:
+            self.dropped += count
+            log.warning(why, action="messages_dropped", dropped=count, dropped_so_far=self.dropped)

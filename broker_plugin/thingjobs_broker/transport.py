@@ -1,0 +1,174 @@
+"""One connection to an MQTT broker: aiomqtt in callback mode, with late acknowledgment.
+
+Decides how bytes travel. What to subscribe to, what to send again after a loss and when to reconnect is the
+caller's, who makes a new `Connection` each time. Everything happens in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from thingjobs_broker.paho_link import PACKET_IDS, QOS, Accepted, ConnectionLost, PahoLink
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from paho.mqtt.client import MQTTMessage
+
+SESSION_EXPIRY_SECONDS: Final = 14 * 24 * 3600
+"""How long the broker keeps requests for an absent service."""
+
+KEEP_ALIVE_SECONDS: Final = 30
+CONNECT_SECONDS_MAX: Final = 10.0
+DISCONNECT_SECONDS_MAX: Final = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Access:
+    """Where to connect, and as whom. `tls` is None for plain TCP."""
+
+    host: str
+    port: int
+    client_id: str
+    user: str | None = None
+    password: str | None = dataclasses.field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+    mqtt_5: bool = True
+    receive_maximum: int = PACKET_IDS
+
+
+class Connection:
+    """One connection, from `open` until `lost` is done. Not reusable.
+
+    Args:
+        access: where and as whom.
+        received: called for each message, also for those the broker kept; acknowledge each of QoS 1.
+        confirmed: called with the packet id and the reason code when the broker has taken a message.
+
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        received: Callable[[MQTTMessage], None],
+        confirmed: Callable[[int, int], None],
+    ) -> None:
+        self.lost: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
+        self._client = _client(access)
+        self._link = PahoLink(self._client, received, confirmed, self._ended)
+        self._open = False
+
+    async def open(self) -> Accepted:
+        """Connect.
+
+        Raises:
+            ConnectionLost: nobody listens, or the broker refuses; `code` is its reason then.
+
+        """
+        connecting: asyncio.Future[Any] = asyncio.ensure_future(self._client.__aenter__())
+        try:
+            await asyncio.wait({connecting, self.lost}, return_when=asyncio.FIRST_COMPLETED)
+            if self.lost.done():
+                raise self.lost.result()
+            connecting.result()
+        except aiomqtt.MqttError as error:
+            raise ConnectionLost(str(error)) from None
+        finally:
+            self._open = connecting.done() and not self.lost.done() and connecting.exception() is None
+            if not self._open:
+                connecting.cancel()
+                self._link.drop()
+        return self._link.take_over()
+
+    async def subscribe(self, topic_filters: list[str]) -> None:
+        """Subscribe at QoS 1.
+
+        Raises:
+            ConnectionLost: the broker refuses a filter or does not answer.
+
+        """
+        try:
+            codes = await self._client.subscribe([(topic_filter, QOS) for topic_filter in topic_filters])
+        except aiomqtt.MqttError as error:
+            raise ConnectionLost(f"no answer to the subscription: {error}") from None
+        for topic_filter, code in zip(topic_filters, codes, strict=True):
+            value: int = getattr(code, "value", code)
+            if value >= 0x80:
+                raise ConnectionLost(f"the broker refuses the subscription to {topic_filter}: {code}", value)
+
+    def publish(self, topic: str, payload: bytes, properties: Properties | None) -> int | None:
+        """Queue a message and return its packet id, or None where the connection is gone."""
+        return self._link.publish(topic, payload, properties)
+
+    def acknowledge(self, packet_id: int) -> None:
+        """Tell the broker that it may forget a received message."""
+        self._link.acknowledge(packet_id)
+
+    def flush(self) -> None:
+        """Write what is queued, in as few packets of TCP as possible. Unasked it happens in the next turn."""
+        self._link.flush()
+
+    def pause(self) -> None:
+        """Stop reading."""
+        self._link.pause()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._link.resume()
+
+    async def close(self) -> None:
+        """Send DISCONNECT, if there is still somebody to send it to, and let go of the socket."""
+        if self._open and not self.lost.done():
+            self._link.disconnect()
+            await asyncio.wait({self.lost}, timeout=DISCONNECT_SECONDS_MAX)
+        self._link.drop()
+
+    def _ended(self, reason: ConnectionLost) -> None:
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+
+def with_correlation(correlation: bytes | None) -> Properties | None:
+    """Return the properties of an answer to a request that carried `correlation`."""
+    if correlation is None:
+        return None
+    properties = _properties(PacketTypes.PUBLISH)
+    properties.CorrelationData = correlation
+    return properties
+
+
+def _properties(packet_type: int) -> Properties:
+    return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves some of its methods untyped
+
+
+def _client(access: Access) -> aiomqtt.Client:
+    options: dict[str, Any] = {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
+    if access.mqtt_5:
+        properties = _properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = SESSION_EXPIRY_SECONDS
+        properties.ReceiveMaximum = access.receive_maximum
+        options = {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": properties}
+    return aiomqtt.Client(
+        access.host,
+        access.port,
+        identifier=access.client_id,
+        username=access.user,
+        password=access.password,
+        tls_context=access.tls,
+        keepalive=KEEP_ALIVE_SECONDS,
+        timeout=CONNECT_SECONDS_MAX,
+        # Both without limit: our outbox keeps to the broker's limit, and paho's default of 20 would stall.
+        max_inflight_messages=0,
+        max_queued_outgoing_messages=0,
+        # Otherwise each small packet waits for a delayed acknowledgment of TCP: 20 requests a second.
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        **options,
+    )
