@@ -1,30 +1,88 @@
-"""The service's time: epoch milliseconds that never go backwards."""
+"""The service's time: epoch milliseconds that never go backwards, and how corrections of the wall clock are
+seen.
+
+A machine without a battery clock boots in the past and is corrected later, by years at once. So time runs on
+uptime (which counts suspended time), and the wall clock is only compared with it: `behind_ms` is a
+correction that has not been followed yet. Following it forward is the runner's, because running deadlines
+move with it. A wall clock set back is not followed: time goes on and the wall clock catches up.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from thingjobs_broker.core.records import ServiceStarted
+
+STEP_MS_MIN: Final = 5_000
+"""A smaller difference is drift, not a correction."""
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
     """What the runner reads; a test moves its own."""
 
+    boot_id: str
+
     def now_ms(self) -> int:
         """Return milliseconds since the epoch, never less than before."""
         ...
 
+    def uptime_ms(self) -> int:
+        """Return milliseconds since the machine booted."""
+        ...
+
+    def behind_ms(self) -> int:
+        """Return by how much the wall clock was corrected forward, 0 when it agrees or was set back."""
+        ...
+
+    def follow(self, delta_ms: int) -> None:
+        """Go forward by a correction."""
+
 
 class SystemClock:
-    """Wall-clock time at the start, carried on by the monotonic clock.
+    """The machine's clock, carried on from the last time that is on record.
 
-    `not_before_ms` is the time of the last record: a machine without a battery clock boots in the past, and
-    recorded deadlines must not move away from it.
+    Args:
+        not_before_ms: the time of the last record; recorded deadlines must not move away from it.
+        last_start: the last start on record; within the same boot, uptime tells how long ago that was.
+
     """
 
-    def __init__(self, not_before_ms: int = 0) -> None:
-        now_ms = max(time.time_ns() // 1_000_000, not_before_ms)
-        self._offset_ns = now_ms * 1_000_000 - time.monotonic_ns()
+    def __init__(self, not_before_ms: int = 0, last_start: ServiceStarted | None = None) -> None:
+        self.boot_id = _boot_id()
+        now_ms = max(_wall_ms(), not_before_ms)
+        if last_start is not None and self.boot_id and last_start.boot_id == self.boot_id:
+            now_ms = max(last_start.at_ms + self.uptime_ms() - last_start.uptime_ms, not_before_ms)
+        self._offset_ms = now_ms - self.uptime_ms()
 
     def now_ms(self) -> int:
         """Return milliseconds since the epoch."""
-        return (time.monotonic_ns() + self._offset_ns) // 1_000_000
+        return self.uptime_ms() + self._offset_ms
+
+    def uptime_ms(self) -> int:
+        """Return milliseconds since the machine booted, suspended time included."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+    def behind_ms(self) -> int:
+        """Return by how much the wall clock was corrected forward."""
+        difference_ms = _wall_ms() - self.now_ms()
+        return difference_ms if difference_ms >= STEP_MS_MIN else 0
+
+    def follow(self, delta_ms: int) -> None:
+        """Go forward by a correction."""
+        self._offset_ms += delta_ms
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -70,7 +70,7 @@ class ServiceHost:
         service = JobsService(
             self._state, lambda: str(uuid.uuid4()), naming, auto_register=settings.registry.auto_register
         )
-        clock = SystemClock(not_before_ms=self._state.last_at_ms)
+        clock = SystemClock(self._state.last_at_ms, self._state.last_start)
         self.runner = Runner(service, self._journal, clock, publisher, self.fail)
         self.runner.start()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from thingjobs_protocol.topics import ControlTopic, RequestTopic
 
 log = structlog.get_logger()
+
+CLOCK_CHECK_SECONDS: Final = 10
+"""How soon a correction of the wall clock is followed."""
 
 
 class Publisher(Protocol):
@@ -62,10 +65,14 @@ class Runner:
         self._syncing: asyncio.Future[int] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_deadline_ms: int | None = None
+        self._clock_check: asyncio.TimerHandle | None = None
         self._stopped = False
 
     def start(self) -> None:
         """Fire what fell due while the service was down, and arm the timer."""
+        clock = self._clock
+        self._follow_clock()
+        self._commit(self._service.started(clock.boot_id, clock.uptime_ms(), clock.now_ms()), None)
         self._fire_timers()
 
     async def close(self) -> None:
@@ -77,8 +84,9 @@ class Runner:
             else:
                 self._pump()
         self._stopped = True
-        if self._timer:
-            self._timer.cancel()
+        for handle in (self._timer, self._clock_check):
+            if handle is not None:
+                handle.cancel()
         await self._loop.run_in_executor(None, self._disk.shutdown)
 
     # The three things that can happen
@@ -165,6 +173,18 @@ class Runner:
         if deadline_ms is not None and not self._stopped:
             delay_seconds = max(0.0, (deadline_ms - self._clock.now_ms()) / 1000)
             self._timer = self._loop.call_later(delay_seconds, self._fire_timers)
+
+    def _follow_clock(self) -> None:
+        """Follow a correction of the wall clock, running deadlines first, so that nothing times out early."""
+        if self._clock_check is not None:
+            self._clock_check.cancel()
+        delta_ms = self._clock.behind_ms()
+        if delta_ms:
+            log.warning("The wall clock was corrected", action="clock_stepped", delta_ms=delta_ms)
+            self._commit(self._service.step_clock(delta_ms, self._clock.now_ms()), None)
+            self._clock.follow(delta_ms)
+        if not self._stopped:
+            self._clock_check = self._loop.call_later(CLOCK_CHECK_SECONDS, self._follow_clock)
 
     def _fire_timers(self) -> None:
         self._timer = None

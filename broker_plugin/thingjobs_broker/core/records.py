@@ -95,6 +95,21 @@ class JobChanged(Record, frozen=True):
     comment: str = ""
 
 
+class ServiceStarted(Record, frozen=True):
+    """The service took up its work. Within one boot of the machine, uptime tells how long it was away."""
+
+    at_ms: int
+    boot_id: str
+    uptime_ms: int
+
+
+class ClockStepped(Record, frozen=True):
+    """The wall clock was corrected forward: what runs keeps the time it had left."""
+
+    at_ms: int
+    delta_ms: int
+
+
 KINDS: Final[tuple[type[Record], ...]] = (
     ThingCreated,
     JobCreated,
@@ -102,5 +117,7 @@ KINDS: Final[tuple[type[Record], ...]] = (
     ExecutionChanged,
     ExecutionDeleted,
     JobChanged,
+    ServiceStarted,
+    ClockStepped,
 )
 """The position is the kind's number on disk: append only, never reorder."""

@@ -10,6 +10,7 @@ from thingjobs_broker.core.device import HANDLERS
 from thingjobs_broker.core.errors import ControlError
 from thingjobs_broker.core.naming import Naming
 from thingjobs_broker.core.outcome import Message, Outcome
+from thingjobs_broker.core.records import ClockStepped, ServiceStarted
 from thingjobs_broker.core.step import Step
 from thingjobs_protocol import limits, topics
 from thingjobs_protocol.codec import client_token, decode_request
@@ -127,6 +128,22 @@ class JobsService:
     def next_deadline_ms(self) -> int | None:
         """Return when `fire_timers` has work: 0 for at once, None for never."""
         return 0 if self._sweeps else self.state.timers.next_due_ms()
+
+    def started(self, boot_id: str, uptime_ms: int, now_ms: int) -> Outcome:
+        """Note that the service takes up its work; comes before the first `fire_timers`."""
+        step = self._step(now_ms)
+        step.apply(ServiceStarted(now_ms, boot_id, uptime_ms))
+        return step.finish()
+
+    def step_clock(self, delta_ms: int, now_ms: int) -> Outcome:
+        """Move what runs with a wall clock that was corrected by `delta_ms` > 0 (architecture, "Time").
+
+        The next call may give a `now_ms` that is later by `delta_ms`; no execution times out early because of
+        it.
+        """
+        step = self._step(now_ms)
+        step.apply(ClockStepped(now_ms, delta_ms))
+        return step.finish()
 
     # Helpers
 

@@ -106,6 +106,7 @@ class State:
         self.job_order: list[Job | None] = []
         self.queue_position = 0
         self.last_at_ms = 0
+        self.last_start: records.ServiceStarted | None = None
         self.timers = Timers()
         self._appliers: dict[type[records.Record], Callable[[Any], None]] = {
             records.ThingCreated: self._thing_created,
@@ -114,6 +115,8 @@ class State:
             records.ExecutionChanged: self._execution_changed,
             records.ExecutionDeleted: self._execution_deleted,
             records.JobChanged: self._job_changed,
+            records.ServiceStarted: self._service_started,
+            records.ClockStepped: self._clock_stepped,
         }
 
     def execution(self, thing: Thing, job_id: str, execution_number: int | None = None) -> Execution | None:
@@ -284,6 +287,25 @@ class State:
             job.comment = record.comment
             job.timeline.append((record.at_ms, record.status.value, record.by, record.comment))
         self.last_at_ms = record.at_ms
+
+    def _service_started(self, record: records.ServiceStarted) -> None:
+        self.last_start = record
+        self.last_at_ms = record.at_ms
+
+    def _clock_stepped(self, record: records.ClockStepped) -> None:
+        """Move every running deadline with the clock."""
+        for thing in self.things.values():
+            for execution in thing.pending.values() if thing.in_progress_count else ():
+                if execution.in_progress_deadline_ms:
+                    execution.in_progress_deadline_ms += record.delta_ms
+                if execution.step_deadline_ms:
+                    execution.step_deadline_ms += record.delta_ms
+        start = self.last_start
+        if start is not None:
+            self.last_start = records.ServiceStarted(
+                start.at_ms + record.delta_ms, start.boot_id, start.uptime_ms
+            )
+        self.last_at_ms = record.at_ms + record.delta_ms
 
 
 BY_DEVICE: Final = "device"
