@@ -1,6 +1,8 @@
-"""Records to bytes and back: one journal entry holds the records of one outcome, so they survive together or not at all.
+"""Records to bytes and back: one journal entry holds the records of one outcome, so they survive together or
+not at all.
 
-Layout: a msgpack array of `[kind, field, field, ...]`. Fields go by position; missing ones at the end take their defaults.
+Layout: a msgpack array of `[kind, field, field, ...]`. Fields go by position; missing ones at the end take
+their defaults.
 """
 
 from __future__ import annotations

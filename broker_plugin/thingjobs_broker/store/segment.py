@@ -1,0 +1,174 @@
+"""One segment file: begun, appended to, scanned after a stop, read back.
+
+Decides what damage in it means: a torn tail to cut, or corruption to refuse.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from thingjobs_broker.store.errors import FormatUnsupported, JournalCorrupt
+from thingjobs_broker.store.framing import (
+    FORMAT_VERSION,
+    HEADER_BYTES,
+    decode_header,
+    describe_damage,
+    encode_frame,
+    encode_header,
+    find_frame,
+    read_frames,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from thingjobs_broker.store.files import Files, WritableFile
+
+# A frame is written only after the one before it was synced, and `SegmentWriter.reopen` syncs the last one
+# again before anything is written behind it. So:
+#
+# 1. A damaged frame with a whole one after it was synced once: corruption, however small. Refuse. So is any
+#    damage in a segment that is not the last, since a segment is begun only after the one before was synced.
+# 2. A damaged frame with nothing whole after it is what a power cut leaves of the one append that had not
+#    returned (any mix of its sectors, zeros included). Nobody was told of it: cut it, whole, and say so.
+# 3. Not decidable from the file: a last frame damaged after it was synced looks like 2, and so does damage
+#    from some frame to the end of the file. A seal (an empty frame) therefore ends the journal at a clean
+#    stop: then every record has a whole frame behind it, and only the seal itself can pass for torn. After a
+#    crash the doubt remains for the last append alone.
+
+
+class TornTail(NamedTuple):
+    """What was cut off: an append that was under way when the service last stopped."""
+
+    path: Path
+    offset: int
+    bytes_cut: int
+
+
+class SegmentScan(NamedTuple):
+    """What a scan of the last segment found; its last frame, or its header, is [last_frame:end]."""
+
+    marker: bytes
+    records: int
+    last_frame: int
+    end: int
+    sealed: bool
+
+
+class SegmentWriter:
+    """The segment that takes appends. OSErrors pass through; `size_bytes` counts only what was synced."""
+
+    def __init__(
+        self, file: WritableFile, path: Path, marker: bytes, size_bytes: int, *, sealed: bool
+    ) -> None:
+        self._file = file
+        self._marker = marker
+        self._sealed = sealed
+        self.path = path
+        self.size_bytes = size_bytes
+
+    @classmethod
+    def create(cls, files: Files, path: Path, first_position: int, marker: bytes) -> Self:
+        """Begin an empty segment at `path`, replacing what is there; header and name are durable on return.
+
+        The header is synced before the first frame follows, so a damaged header is a torn creation only in
+        a file that is no longer than a header.
+        """
+        header = encode_header(first_position, marker)
+        file = files.create(path)
+        try:
+            file.write(header, 0)
+            file.sync()
+            files.sync_directory(path.parent)
+        except BaseException:
+            file.close()
+            raise
+        return cls(file, path, marker, len(header), sealed=True)
+
+    @classmethod
+    def reopen(cls, files: Files, path: Path, data: bytes, scan: SegmentScan) -> Self:
+        """Go on after `scan` of `data`, the content of `path`: cut what is behind it, make the rest durable.
+
+        The process before may have died between write and sync, or have seen a sync fail: what we read may
+        be in the page cache alone, on pages the kernel holds to be clean. Only the last frame can be so;
+        writing its very bytes again makes the next sync mean them, and harms nothing if the power fails
+        meanwhile.
+        """
+        file = files.open(path)
+        try:
+            if scan.end < len(data):
+                file.truncate(scan.end)
+            file.write(data[scan.last_frame : scan.end], scan.last_frame)
+            file.sync()
+            files.sync_directory(path.parent)
+        except BaseException:
+            file.close()
+            raise
+        return cls(file, path, scan.marker, scan.end, sealed=scan.sealed)
+
+    def append(self, payloads: Sequence[bytes]) -> None:
+        """Write one frame of `payloads` and sync it. After an OSError the segment takes no more appends."""
+        frame = encode_frame(payloads, self._marker)
+        self._file.write(frame, self.size_bytes)
+        self._file.sync_data()
+        self.size_bytes += len(frame)
+        self._sealed = not payloads
+
+    def seal(self) -> None:
+        """Say on disk that all before was synced, unless a seal says so already."""
+        if not self._sealed:
+            self.append([])
+
+    def cut_back(self) -> None:
+        """Drop what was written and not synced: a restart shall not find a change its client was refused."""
+        self._file.truncate(self.size_bytes)
+
+    def close(self) -> None:
+        """Give the descriptor back; neither seals nor syncs."""
+        self._file.close()
+
+
+def scan_last_segment(path: Path, data: bytes, first_position: int) -> SegmentScan | None:
+    """Return what is whole in `data`, the content of the last segment; None when its creation was torn.
+
+    Raises JournalCorrupt for damage that cannot be a torn tail, FormatUnsupported.
+    """
+    if decode_header(data) is None and len(data) <= HEADER_BYTES:
+        return None
+    marker = _check_header(path, data, first_position)
+    records, last_frame, end, sealed = 0, 0, HEADER_BYTES, True
+    for frame_end, payloads in read_frames(data, marker):
+        last_frame, end = end, frame_end
+        records += len(payloads)
+        sealed = not payloads
+    following = find_frame(data, marker, end + 1)
+    if following is not None:
+        expected, found = describe_damage(data, marker, end)
+        raise JournalCorrupt(path, end, expected, f"{found} (a whole frame follows at offset {following})")
+    return SegmentScan(marker, records, last_frame, end, sealed)
+
+
+def read_segment(path: Path, data: bytes, first_position: int) -> Iterator[list[bytes]]:
+    """Yield the records of each frame in `data`, the content of `path`.
+
+    Raises JournalCorrupt, FormatUnsupported.
+    """
+    marker = _check_header(path, data, first_position)
+    end = HEADER_BYTES
+    for frame_end, payloads in read_frames(data, marker):
+        yield payloads
+        end = frame_end
+    if end < len(data):
+        raise JournalCorrupt(path, end, *describe_damage(data, marker, end))
+
+
+def _check_header(path: Path, data: bytes, first_position: int) -> bytes:
+    header = decode_header(data)
+    if header is None:
+        raise JournalCorrupt(path, 0, "the header of a segment", data[:HEADER_BYTES].hex() or "no bytes")
+    if header.version != FORMAT_VERSION:
+        raise FormatUnsupported(path, header.version, FORMAT_VERSION)
+    if header.first_position != first_position:
+        raise JournalCorrupt(path, 0, f"first position {first_position}", str(header.first_position))
+    return header.marker
