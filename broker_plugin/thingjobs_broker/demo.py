@@ -117,10 +117,8 @@ def play(demo: Demo, handlers: Path) -> None:
 
     show("\n# A device: this machine.")
     demo.run(f"thingjobs thing create {THING_NAME}")
-    demo.start(
-        f"thingjobs-agent run --thing {THING_NAME} --broker {broker} --state-dir state --handler-dir handlers",
-        ready="Connected",
-    )
+    folders = "--state-dir state --handler-dir handlers"
+    demo.start(f"thingjobs-agent run --thing {THING_NAME} --broker {broker} {folders}", ready="Connected")
 
     show("\n# A job of three steps.")
     demo.cat("job.json")

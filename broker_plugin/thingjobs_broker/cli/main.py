@@ -1,0 +1,55 @@
+"""The entry point of `thingjobs`: the tree of commands. Each group of commands lives in its own module."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from thingjobs_broker.cli import call, executions, jobs, things, up
+from thingjobs_broker.cli.command import paragraph
+from thingjobs_broker.cli.exit_codes import MEANINGS
+
+_HELP = (
+    "Jobs for MQTT devices, in your own broker: run the service, register things, create jobs and watch them."
+)
+_EXIT_CODES = paragraph("Exit codes:", *(f"{int(code):3}  {meaning}" for code, meaning in MEANINGS.items()))
+
+app = typer.Typer(
+    name="thingjobs",
+    help=_HELP,
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    # Its tracebacks show the values of variables, and one of them may be a password.
+    pretty_exceptions_enable=False,
+)
+up.add_to(app)
+app.add_typer(things.app, name="thing")
+app.add_typer(jobs.app, name="job")
+app.add_typer(executions.app, name="execution")
+call.add_to(app)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"thingjobs {version('thingjobs')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of thingjobs itself."""
+
+
+def run() -> None:
+    """Run the command line; does not return."""
+    app()
+
+
+if __name__ == "__main__":
+    run()

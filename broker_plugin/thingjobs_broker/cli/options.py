@@ -1,0 +1,24 @@
+"""Arguments and options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job's id.")]
+ThingName = Annotated[str, typer.Argument(metavar="THING", help="The thing's name.")]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after so many entries.")]
+Force = Annotated[bool, typer.Option("--force", help="Also what a device is working on.")]
+
+DataDir = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR", help="Where the journal lives; made with mode 0700. \\[default: thingjobs-data]"
+    ),
+]
+LogLevel = Annotated[
+    str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. \\[default: info]")
+]
+JsonLogs = Annotated[bool | None, typer.Option("--json-logs", help="Log as JSON lines.")]
+Config = Annotated[
+    str | None, typer.Option(envvar="THINGJOBS_CONFIG", metavar="FILE", help="Settings as a TOML file.")
+]

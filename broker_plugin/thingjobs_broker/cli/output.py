@@ -1,0 +1,165 @@
+"""How answers are shown: a JSON document, or compact text for people in which nothing commands the terminal.
+
+Colors and live displays appear on a terminal only, and never when NO_COLOR is set.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+STYLES: Final[Mapping[str, str]] = {
+    "SUCCEEDED": "green",
+    "COMPLETED": "green",
+    "IN_PROGRESS": "cyan",
+    "FAILED": "red",
+    "TIMED_OUT": "red",
+    "REJECTED": "red",
+    "CANCELED": "yellow",
+    "REMOVED": "yellow",
+}
+"""Colors of the states of jobs and executions; the others have none."""
+
+COUNTERS: Final[Mapping[str, str]] = {
+    "numberOfSucceededThings": "succeeded",
+    "numberOfFailedThings": "failed",
+    "numberOfTimedOutThings": "timed out",
+    "numberOfRejectedThings": "rejected",
+    "numberOfCanceledThings": "canceled",
+    "numberOfRemovedThings": "removed",
+    "numberOfInProgressThings": "in progress",
+    "numberOfQueuedThings": "queued",
+}
+"""The counters of `jobProcessDetails` in the order of reading."""
+
+_NOT_A_TERMINAL_COLUMNS: Final = 10_000
+_LINE_BREAKS: Final = {ord("\n"): " ", ord("\t"): " "}
+_AGES: Final = ((60, 1, "s"), (3600, 60, "min"), (48 * 3600, 3600, "h"), (float("inf"), 86_400, "d"))
+
+
+class Output:
+    """Where a command's answer goes. `as_json` is the operator's wish for a document instead of text."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        # Text that is read by a program is never folded.
+        width = None if sys.stdout.isatty() else _NOT_A_TERMINAL_COLUMNS
+        self.console = Console(markup=False, highlight=False, emoji=False, width=width)
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether a display may redraw itself."""
+        return not self.as_json and self.console.is_terminal
+
+    def document(self, value: object) -> None:
+        """Write the one JSON document of a command."""
+        write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def json_line(self, value: object) -> None:
+        """Write one line of a stream of JSON values."""
+        write(json.dumps(value, ensure_ascii=False) + "\n")
+
+    def line(self, *parts: str | Text) -> None:
+        """Write a line of text."""
+        self.console.print(Text.assemble(*parts), soft_wrap=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, empty: str) -> None:
+        """Write rows under their headings, or `empty` when there are none."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self._print(table) if table.row_count else self.line(empty)
+
+    def pairs(self, pairs: Mapping[str, str | Text], *, indent: int = 2) -> None:
+        """Write names and values in two columns; empty values are left out."""
+        self.columns(((Text(name, "dim"), value) for name, value in pairs.items() if value), indent=indent)
+
+    def columns(self, rows: Iterable[Sequence[str | Text]], *, indent: int = 2) -> None:
+        """Write rows in columns without headings."""
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for row in rows:
+            table.add_row(*row)
+        if table.row_count:
+            self._print(Padding.indent(table, indent))
+
+    def _print(self, what: RenderableType) -> None:
+        """Write without the blanks that fill the last column."""
+        with self.console.capture() as captured:
+            self.console.print(what)
+        write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def write(text: str) -> None:
+    """Write to standard output at once, so that whoever reads along sees it."""
+    # Names of files and devices may hold what UTF-8 cannot; they must not end the command.
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode())
+    sys.stdout.flush()
+
+
+def complain(message: str) -> None:
+    """Write one line to standard error."""
+    text = printable(message).encode("utf-8", "backslashreplace").decode()
+    print(f"thingjobs: {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is what writes
+
+
+def printable(text: str) -> str:
+    """Return text without anything a terminal would obey, on one line."""
+    flat = text.translate(_LINE_BREAKS)
+    return (
+        flat
+        if flat.isprintable()
+        else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in flat)
+    )
+
+
+def status(value: str) -> Text:
+    """Return a state in its color."""
+    return Text(printable(value), STYLES.get(value, ""))
+
+
+def moment(seconds: float | None) -> str:
+    """Return an epoch time as local time in ISO form with its age, or an empty text."""
+    if not seconds:
+        return ""
+    return f"{clock_time(seconds)} ({age(time.time() - seconds)})"
+
+
+def clock_time(seconds: float) -> str:
+    """Return an epoch time as local time in ISO form, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(timespec="seconds")
+
+
+def age(seconds: float) -> str:
+    """Return a span for people: `now`, `12 s ago`, `in 5 min`."""
+    size = int(abs(seconds))
+    if size == 0:
+        return "now"
+    unit_seconds, unit = next((divisor, unit) for limit, divisor, unit in _AGES if size < limit)
+    return f"{size // unit_seconds} {unit} ago" if seconds > 0 else f"in {size // unit_seconds} {unit}"
+
+
+def counters(job: Mapping[str, Any]) -> str:
+    """Return the counters of a job that are not zero: `2 succeeded, 1 queued`."""
+    details = job.get("jobProcessDetails", {})
+    return (
+        ", ".join(f"{details[name]} {word}" for name, word in COUNTERS.items() if details.get(name))
+        or "none yet"
+    )
+
+
+def thing_name(arn: str) -> str:
+    """Return the name in the ARN of a thing."""
+    return printable(arn.rpartition("/")[2])

@@ -1,0 +1,50 @@
+"""Finds the settings of a program that serves: option over environment over TOML file over default."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from thingjobs_broker.cli.errors import LocalFileError, UsageError
+from thingjobs_protocol.settings import SettingsError, resolve
+
+ENVIRONMENT_PREFIX: Final = "THINGJOBS"
+OF_OTHERS: Final = (
+    *("THINGJOBS_BROKER", "THINGJOBS_CA_FILE", "THINGJOBS_CONFIG", "THINGJOBS_PASSWORD"),
+    *("THINGJOBS_TIMEOUT_SECONDS", "THINGJOBS_AGENT_"),
+)
+"""Variables with our prefix that belong to the client commands and to the agent."""
+
+SettingsT = TypeVar("SettingsT")
+
+
+def find_settings(settings_type: type[SettingsT], flags: dict[str, Any], config: str | None) -> SettingsT:
+    """Return the settings; `flags` are the options by dotted key, None where not given.
+
+    Raises:
+        UsageError: a setting is unknown or wrong.
+        LocalFileError: the file cannot be read or is not TOML.
+
+    """
+    try:
+        found, _ = resolve(
+            settings_type,
+            file=_read(config) if config else None,
+            file_name=config or "the settings file",
+            environ=os.environ,
+            env_prefix=ENVIRONMENT_PREFIX,
+            env_ignored=OF_OTHERS,
+            flags=flags,
+        )
+    except SettingsError as error:
+        raise UsageError(str(error)) from None
+    return found
+
+
+def _read(name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LocalFileError(f"cannot read the settings file {name!r}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not TOML
+        raise LocalFileError(f"the settings file {name!r} is not TOML: {error}") from None

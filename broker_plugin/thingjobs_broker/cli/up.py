@@ -1,0 +1,68 @@
+"""`thingjobs up`: finds the settings and hands over to the server."""
+
+from typing import Annotated, Final
+
+import typer
+
+from thingjobs_broker.cli.command import end, examples_epilog
+from thingjobs_broker.cli.exit_codes import ExitCode
+from thingjobs_broker.cli.options import Config, DataDir, JsonLogs, LogLevel
+from thingjobs_broker.cli.settings import find_settings
+from thingjobs_broker.config import Settings
+
+_EXAMPLES: Final = (
+    "thingjobs up --anonymous",
+    "thingjobs up --listen 0.0.0.0:1883 --password-file passwd --operator ada",
+    "thingjobs up --config thingjobs.toml --data-dir /var/lib/thingjobs",
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("up", epilog=examples_epilog(*_EXAMPLES))(up)
+
+
+def up(
+    *,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Where to listen; may be repeated. \\[default: 127.0.0.1:1883]"
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    anonymous: Annotated[
+        bool | None,
+        typer.Option("--anonymous", help="Any client may act for any thing; on loopback only."),
+    ] = None,
+    password_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Users and hashes, as mosquitto_passwd writes them.")
+    ] = None,
+    operator: Annotated[
+        list[str] | None, typer.Option(metavar="USER", help="Who may manage jobs; may be repeated.")
+    ] = None,
+    log_level: LogLevel = None,
+    json_logs: JsonLogs = None,
+) -> None:
+    """Run the MQTT broker and the jobs service in one process, until Ctrl-C or SIGTERM.
+
+    Every setting can also stand in the TOML file, or in a variable such as THINGJOBS_DATA_DIR.
+    An option wins over the environment, which wins over the file.
+    """
+    flags = {
+        "listen": listen or None,
+        "data_dir": data_dir,
+        "anonymous": anonymous,
+        "password_file": password_file,
+        "operators": operator or None,
+        "log_level": log_level,
+        "json_logs": json_logs,
+    }
+    end(lambda: _serve(find_settings(Settings, flags, config)))
+
+
+def _serve(settings: Settings) -> ExitCode:
+    from thingjobs_broker import server
+
+    return ExitCode.OK if server.run(settings) == 0 else ExitCode.NOT_STARTED

@@ -1,0 +1,141 @@
+"""`thingjobs job watch`: follows a job until it ends, through restarts of the broker.
+
+Events tell when to ask and a timer asks anyway, so that a lost event delays the display and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from thingjobs_broker.cli.errors import UnreachableError
+from thingjobs_broker.cli.exit_codes import ExitCode
+from thingjobs_broker.cli.output import complain
+from thingjobs_broker.cli.watch_display import Display, display_for
+from thingjobs_protocol.topics import job_event_topic, job_execution_event_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from thingjobs_broker.cli.command import Session
+    from thingjobs_broker.cli.connection import Connection
+
+RUNNING_SHOWN_MAX: Final = 5
+SEARCHED_MAX: Final = 1000
+"""A larger job is shown by its counters alone: finding its executions in progress costs too much."""
+
+FAILURES_SHOWN_MAX: Final = 10
+RECONNECT_SECONDS_MIN: Final = 0.5
+RECONNECT_SECONDS_MAX: Final = 10.0
+
+_SETTLED: Final = ("COMPLETED", "CANCELED")
+_NOT_GOOD: Final = ("FAILED", "TIMED_OUT", "REJECTED", "CANCELED", "REMOVED")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A job as it stood when it was asked for, with some of the executions in progress."""
+
+    job: Mapping[str, Any]
+    running: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing more can happen; a canceled job still waits for devices at work."""
+        counts = self.job.get("jobProcessDetails", {})
+        pending = counts.get("numberOfQueuedThings", 0) + counts.get("numberOfInProgressThings", 0)
+        return self.job["status"] in _SETTLED and not self.job.get("isConcurrent") and not pending
+
+
+async def watch(session: Session, job_id: str, interval_seconds: float) -> ExitCode:
+    """Show the job until it is over. The first connection must succeed; later ones are tried for ever."""
+    delay_seconds, connected_before, complaint = RECONNECT_SECONDS_MIN, False, ""
+    with display_for(session.output) as display:
+        while True:
+            try:
+                async with session.connect() as connection:
+                    await _subscribe(connection, job_id)
+                    connected_before, delay_seconds = True, RECONNECT_SECONDS_MIN
+                    last = await _follow(connection, job_id, interval_seconds, display)
+                    failures = await _failures(connection, last.job)
+                break
+            except UnreachableError as error:
+                if not connected_before:
+                    raise
+                if complaint != str(error):
+                    complaint = str(error)
+                    complain(f"{complaint}; trying again")
+            await asyncio.sleep(delay_seconds)
+            delay_seconds = min(2 * delay_seconds, RECONNECT_SECONDS_MAX)
+        display.ended(last.job, failures[:FAILURES_SHOWN_MAX], len(failures))
+    succeeded = last.job["status"] == "COMPLETED" and not failures
+    return ExitCode.OK if succeeded else ExitCode.NOT_SUCCEEDED
+
+
+async def _subscribe(connection: Connection, job_id: str) -> None:
+    root = connection.address.topic_root
+    with contextlib.suppress(UnreachableError):  # without events the timer does it alone
+        await connection.subscribe(
+            job_event_topic(job_id, "+", root), job_execution_event_topic(job_id, "+", root)
+        )
+
+
+async def _follow(connection: Connection, job_id: str, interval_seconds: float, display: Display) -> Snapshot:
+    while True:
+        connection.changed.clear()
+        snapshot = await _look(connection, job_id)
+        display.show(snapshot.job, snapshot.running)
+        if snapshot.is_over:
+            return snapshot
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval_seconds):
+                await connection.changed.wait()
+
+
+async def _look(connection: Connection, job_id: str) -> Snapshot:
+    job = (await connection.call("DescribeJob", jobId=job_id))["job"]
+    counts = job.get("jobProcessDetails", {})
+    if not counts.get("numberOfInProgressThings") or sum(counts.values()) > SEARCHED_MAX:
+        return Snapshot(job)
+    listed = await connection.call(
+        "ListJobExecutionsForJob", jobId=job_id, status="IN_PROGRESS", maxResults=RUNNING_SHOWN_MAX
+    )
+    asked = [_describe(connection, job_id, summary) for summary in listed["executionSummaries"]]
+    return Snapshot(job, tuple(await asyncio.gather(*asked)))
+
+
+async def _describe(connection: Connection, job_id: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    reply = await connection.call(
+        "DescribeJobExecution",
+        jobId=job_id,
+        thingName=summary["thingArn"].rpartition("/")[2],
+        executionNumber=summary["jobExecutionSummary"]["executionNumber"],
+    )
+    execution: dict[str, Any] = reply["execution"]
+    return execution
+
+
+async def _failures(connection: Connection, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the last execution of each thing on which the job did not succeed; the first have details.
+
+    The counters count attempts, and a retry may have succeeded (spec: control plane 2.3).
+    """
+    counts = job.get("jobProcessDetails", {})
+    if sum(counts.values()) == counts.get("numberOfSucceededThings", 0):
+        return []
+    newest: dict[str, dict[str, Any]] = {}
+    pages = connection.pages("ListJobExecutionsForJob", "executionSummaries", None, jobId=job["jobId"])
+    async for summary in pages:
+        known = newest.get(summary["thingArn"])
+        if known is None or _number(known) < _number(summary):
+            newest[summary["thingArn"]] = summary
+    bad = [each for each in newest.values() if each["jobExecutionSummary"]["status"] in _NOT_GOOD]
+    described = [await _describe(connection, job["jobId"], each) for each in bad[:FAILURES_SHOWN_MAX]]
+    return described + bad[FAILURES_SHOWN_MAX:]
+
+
+def _number(summary: Mapping[str, Any]) -> int:
+    number: int = summary["jobExecutionSummary"]["executionNumber"]
+    return number

@@ -1,0 +1,93 @@
+"""What people and programs read: ages, counters, whole tables, nothing that commands a terminal."""
+
+import time
+
+import pytest
+
+from thingjobs_broker.cli.output import Output, age, complain, counters, moment, printable, thing_name
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "now"),
+        (12, "12 s ago"),
+        (59.9, "59 s ago"),
+        (60, "1 min ago"),
+        (3599, "59 min ago"),
+        (3600, "1 h ago"),
+        (47 * 3600, "47 h ago"),
+        (48 * 3600, "2 d ago"),
+        (-90, "in 1 min"),
+    ],
+)
+def test_an_age_has_one_unit(seconds: float, text: str) -> None:
+    """Rounded down, so that nothing seems older than it is."""
+    assert age(seconds) == text
+
+
+def test_a_moment_is_local_iso_time_with_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the offset from UTC, so that it can be compared across machines."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_060.0)
+    assert moment(1_700_000_000.5) == "2023-11-14T23:13:20+01:00 (59 s ago)"
+    assert moment(None) == moment(0) == ""
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_counters_that_are_zero_are_not_shown() -> None:
+    """What ended first, what is pending last."""
+    details = {"numberOfQueuedThings": 1, "numberOfSucceededThings": 2, "numberOfFailedThings": 0}
+    assert counters({"jobProcessDetails": details}) == "2 succeeded, 1 queued"
+    assert counters({}) == "none yet"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("caf\u00e9", "caf\u00e9"),
+        ("two\nlines\tand tab", "two lines and tab"),
+        ("\x1b[31mred\x1b[0m", "\ufffd[31mred\ufffd[0m"),
+        ("\x9b31m \x07 \r", "\ufffd31m \ufffd \ufffd"),
+        ("right\u202eleft", "right\ufffdleft"),
+    ],
+)
+def test_what_devices_say_cannot_command_the_terminal(text: str, shown: str) -> None:
+    """Status details come from devices; escape sequences and direction marks are taken out."""
+    assert printable(text) == shown
+
+
+def test_an_error_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever it quotes."""
+    complain("wrong:\n\x1b[2J \udcff")
+    assert capsys.readouterr() == ("", "thingjobs: wrong: \ufffd[2J \ufffd\n")
+
+
+def test_a_table_that_a_program_reads_is_neither_folded_nor_padded(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Standard output is no terminal here: long cells stay whole, no blanks at the end, no colors."""
+    name = "n" * 300
+    Output(as_json=False).table(("THING", "VERSION"), [(name, "1")], empty="no things")
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading == f"{'THING':300}  VERSION"
+    assert row == f"{name}  1"
+
+
+def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """A heading alone looks like a failure."""
+    Output(as_json=False).table(("THING",), [], empty="no things")
+    assert capsys.readouterr().out == "no things\n"
+
+
+def test_markup_in_names_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """A description such as [red] or :warning: is shown as it is."""
+    Output(as_json=False).pairs({"description": "[red]x[/red] :warning:", "comment": ""})
+    assert capsys.readouterr().out == "  description  [red]x[/red] :warning:\n"
+
+
+def test_the_name_of_a_thing_is_the_end_of_its_arn() -> None:
+    """Region and account say nothing to the reader."""
+    assert thing_name("arn:aws:iot:local:000000000000:thing/press-7") == "press-7"

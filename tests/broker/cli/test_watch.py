@@ -1,0 +1,225 @@
+"""`job watch`: when it is over, what it exits with, how it survives a broker's restart, what it shows."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.broker.cli.fakes import FakeConnection, FakeSession
+from thingjobs_broker.cli import watch as watching
+from thingjobs_broker.cli.errors import RefusedError, UnreachableError
+from thingjobs_broker.cli.exit_codes import ExitCode
+from thingjobs_broker.cli.watch import Snapshot, watch
+from thingjobs_broker.cli.watch_display import progress_of, share_done
+
+ARN = "arn:aws:iot:local:000000000000:thing/"
+
+
+def job(status: str, **counts: int) -> dict[str, Any]:
+    """A job as DescribeJob shows it; counts by name, such as Succeeded=1."""
+    details = {f"numberOf{name}Things": count for name, count in counts.items()}
+    times = {"createdAt": 1000.0, "lastUpdatedAt": 1004.5}
+    return {
+        "jobId": "j",
+        "status": status,
+        "isConcurrent": False,
+        "jobProcessDetails": details,
+        **times,
+    }
+
+
+def summary(thing: str, status: str, number: int = 1) -> dict[str, Any]:
+    """An entry of ListJobExecutionsForJob."""
+    return {
+        "thingArn": ARN + thing,
+        "jobExecutionSummary": {"status": status, "executionNumber": number},
+    }
+
+
+def execution(thing: str, status: str, **details: str) -> dict[str, Any]:
+    """An execution as DescribeJobExecution shows it."""
+    return {"thingArn": ARN + thing, "status": status, "statusDetails": {"detailsMap": details}}
+
+
+class Story:
+    """A service that tells one job after the other, then stays with the last."""
+
+    def __init__(
+        self, *jobs: dict[str, Any] | Exception, executions: list[dict[str, Any]] | None = None
+    ) -> None:
+        self.jobs = list(jobs)
+        self.executions = executions or []
+
+    def answer(self, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        if operation == "DescribeJob":
+            told = self.jobs.pop(0) if len(self.jobs) > 1 else self.jobs[0]
+            if isinstance(told, Exception):
+                raise told
+            return {"job": told}
+        if operation == "ListJobExecutionsForJob":
+            wanted = members.get("status")
+            shown = [e for e in self.executions if wanted in (None, e["jobExecutionSummary"]["status"])]
+            return {"executionSummaries": shown[: members["maxResults"]]}
+        found = next(e for e in self.executions if e["thingArn"] == ARN + members["thingName"])
+        status = found["jobExecutionSummary"]["status"]
+        return {"execution": execution(members["thingName"], status, reason=f"it is {status}")}
+
+    def session(self, *, as_json: bool = False) -> FakeSession:
+        return FakeSession(lambda: FakeConnection(self.answer), as_json=as_json)
+
+
+async def watched(story: Story, *, as_json: bool = False) -> ExitCode:
+    """The exit code of watching the story, without waiting between looks."""
+    return await watch(story.session(as_json=as_json), "j", 0.001)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "RECONNECT_SECONDS_MIN", 0.001)
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_over"),
+    [
+        (job("IN_PROGRESS", Queued=1), False),
+        (job("IN_PROGRESS", Succeeded=1), False),
+        (job("SCHEDULED"), False),
+        (job("COMPLETED", Succeeded=1), True),
+        (job("CANCELED", Canceled=1), True),
+        (job("CANCELED", Canceled=1, InProgress=1), False),
+        ({**job("CANCELED", Canceled=1), "isConcurrent": True}, False),
+    ],
+)
+def test_a_job_is_over_when_nothing_more_can_happen(shown: dict[str, Any], is_over: bool) -> None:
+    """A canceled job still waits for what devices are working on (control plane 2.4)."""
+    assert Snapshot(shown).is_over is is_over
+
+
+@pytest.mark.asyncio
+async def test_all_succeeded_is_exit_code_0(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each change is a line; the summary has the time it took."""
+    story = Story(job("IN_PROGRESS", Queued=2), job("IN_PROGRESS", Queued=2), job("COMPLETED", Succeeded=2))
+    assert await watched(story) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[10:] for line in lines[:-1]] == ["IN_PROGRESS  2 queued", "COMPLETED  2 succeeded"]
+    assert lines[-1] == "job j COMPLETED after 4.5 s: 2 succeeded"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "REJECTED", "CANCELED", "REMOVED"])
+async def test_one_thing_without_success_is_exit_code_1(
+    status: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The thing and what it said are shown."""
+    name = {"TIMED_OUT": "TimedOut"}.get(status, status.capitalize())
+    last = job("COMPLETED", Succeeded=1, **{name: 1})
+    story = Story(last, executions=[summary("good", "SUCCEEDED"), summary("bad", status)])
+    assert await watched(story) == ExitCode.NOT_SUCCEEDED
+    assert f"  bad {status} it is {status}\n" in capsys.readouterr().out
+
+
+@pytest.mark.asyncio
+async def test_a_retry_that_succeeded_is_a_success() -> None:
+    """Counters count attempts; the last attempt of each thing decides (control plane 2.3)."""
+    executions = [summary("press-7", "FAILED", 1), summary("press-7", "SUCCEEDED", 2)]
+    assert await watched(Story(job("COMPLETED", Failed=1, Succeeded=1), executions=executions)) == ExitCode.OK
+
+
+@pytest.mark.asyncio
+async def test_a_canceled_job_is_no_success() -> None:
+    """Also when it was canceled before it had an execution, or after all had succeeded."""
+    assert await watched(Story(job("CANCELED"))) == ExitCode.NOT_SUCCEEDED
+
+
+@pytest.mark.asyncio
+async def test_many_failures_are_counted_and_the_first_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """A job that failed on a thousand things must not scroll its summary away."""
+    executions = [summary(f"press-{number}", "FAILED") for number in range(25)]
+    assert await watched(Story(job("COMPLETED", Failed=25), executions=executions)) == ExitCode.NOT_SUCCEEDED
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 1 + 10 + 1
+    assert lines[-1] == "  and 15 more"
+
+
+@pytest.mark.asyncio
+async def test_a_lost_connection_is_told_once_and_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """The broker may be restarted under a job; the same complaint is not repeated."""
+    lost = UnreachableError("the connection was lost")
+    story = Story(job("IN_PROGRESS", Queued=1), lost, lost, job("COMPLETED", Succeeded=1))
+    assert await watched(story) == ExitCode.OK
+    assert capsys.readouterr().err == "thingjobs: the connection was lost; trying again\n"
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_is_not_there_ends_the_watch() -> None:
+    """Refused is not lost: no second try."""
+    with pytest.raises(RefusedError):
+        await watched(Story(RefusedError("ResourceNotFoundException", "Job j not found")))
+
+
+@pytest.mark.asyncio
+async def test_events_of_the_job_are_subscribed() -> None:
+    """Both kinds, under the topic root (data plane 8)."""
+    session = Story(job("COMPLETED", Succeeded=1)).session()
+    await watch(session, "j", 1.0)  # type: ignore[arg-type]
+    assert session.connections[0].subscriptions == ["$aws/events/job/j/+", "$aws/events/jobExecution/j/+"]
+
+
+@pytest.mark.asyncio
+async def test_an_event_is_not_waited_for_when_it_came_during_the_look() -> None:
+    """Between asking and waiting nothing may get lost: an event that arrives meanwhile asks again at once."""
+    story = Story(job("IN_PROGRESS", Queued=1), job("COMPLETED", Succeeded=1))
+
+    def answer(operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        session.connections[-1].changed.set()
+        return story.answer(operation, members)
+
+    session = FakeSession(lambda: FakeConnection(answer))
+    assert await watch(session, "j", 3600.0) == ExitCode.OK  # type: ignore[arg-type]
+
+
+@pytest.mark.asyncio
+async def test_json_is_a_line_for_each_change_and_one_for_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line is one JSON value; the last has the failures."""
+    executions = [summary("press-7", "IN_PROGRESS")]
+    story = Story(
+        job("IN_PROGRESS", InProgress=1),
+        job("IN_PROGRESS", InProgress=1),
+        job("COMPLETED", Succeeded=1),
+        executions=executions,
+    )
+    assert await watched(story, as_json=True) == ExitCode.OK
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["job"]["status"] for line in lines] == ["IN_PROGRESS", "COMPLETED", "COMPLETED"]
+    assert lines[0]["executions"][0]["thingArn"] == ARN + "press-7"
+    assert (lines[-1]["failures"], lines[-1]["failureCount"]) == ([], 0)
+
+
+def test_progress_is_the_step_and_what_the_handler_said() -> None:
+    """On one line of bounded length, printable."""
+    assert (
+        progress_of(execution("p", "IN_PROGRESS", step="2/3 Write", b="2", a="1"))
+        == "p: step 2/3 Write, a 1, b 2"
+    )
+    assert progress_of(execution("p", "IN_PROGRESS")) == "p: started"
+    shown = progress_of(execution("p", "IN_PROGRESS", a="\x1b[2J" + "x" * 1000))
+    assert len(shown) == 100
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("counts", "steps", "share"),
+    [
+        ({}, [], (0, 0)),
+        ({"Succeeded": 1, "Queued": 1}, [], (1, 2)),
+        ({"InProgress": 2}, ["2/4 Write", "1/2 Read"], (0.25, 2)),
+        ({"InProgress": 1}, ["9/3 nonsense", "0/0 x", "no step"], (0, 1)),
+    ],
+)
+def test_steps_of_running_executions_count_as_fractions(
+    counts: dict[str, int], steps: list[str], share: tuple[float, int]
+) -> None:
+    """So that the bar of a job for one thing moves; what a device says cannot break it."""
+    running = [execution("p", "IN_PROGRESS", step=step) for step in steps]
+    assert share_done(job("IN_PROGRESS", **counts), running) == share

@@ -1,0 +1,139 @@
+"""A client of the jobs service that watches every byte: what holds for all messages is checked on each.
+
+Built on the byte-level `Wire`, so that a test can say what no library would.
+"""
+
+import itertools
+import json
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, Self
+
+from tests.broker.front import wire
+from tests.broker.front.wire import Wire
+from tests.end_to_end.wire_fixtures import new_name
+
+DOCUMENT = '{"operation": "install"}'
+
+
+class Arrived(NamedTuple):
+    """A message that was delivered."""
+
+    topic: str
+    body: dict[str, Any]
+    qos: int = 1
+
+    @property
+    def ending(self) -> str:
+        """The last level: accepted, rejected, notify, notify-next, or what an event is about."""
+        return self.topic.rpartition("/")[2]
+
+
+class WireClient:
+    """An admitted client with an empty session. Acknowledges at once whatever it gets."""
+
+    def __init__(self, line: Wire, client_id: str) -> None:
+        self.line = line
+        self.client_id = client_id
+        self._packet_ids = itertools.count(1)
+        self._arrived: deque[Arrived] = deque()
+        self._unacknowledged: set[int] = set()
+        self._own: Counter[tuple[str, bytes]] = Counter()
+        """What a broker hands back to its sender, whose filter covers it too."""
+        self._sentinels = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls, port: int, *filters: str, qos: int = 1, client_id: str = "", **fields: Any
+    ) -> AsyncIterator[Self]:
+        """A client that is subscribed."""
+        name = client_id or new_name("client")
+        async with Wire.connect(port, name, keep_alive=0, **fields) as line:
+            client = cls(line, name)
+            await client.subscribe(*filters, qos=qos)
+            yield client
+
+    async def subscribe(self, *filters: str, qos: int = 1) -> list[int]:
+        """Subscribe and wait for the SUBACK; return its codes."""
+        codes: list[int] = []
+        for topic_filter in filters:
+            packet_id = next(self._packet_ids)
+            self.line.send(wire.subscribe(packet_id, (topic_filter, qos)))
+            while (frame := await self.line.receive())[0] >> 4 != 9:
+                self._take(frame)
+            assert frame[2:4] == packet_id.to_bytes(2, "big"), frame
+            codes += frame[4:]
+        return codes
+
+    def publish(self, topic: str, payload: Any = b"", *, qos: int = 1, **flags: Any) -> int:
+        """Publish; an object is sent as JSON. Returns the packet id."""
+        data = encoded(payload)
+        packet_id = flags.pop("packet_id", None) or next(self._packet_ids)
+        self.line.send(wire.publish(topic, data, qos=qos, packet_id=packet_id, **flags))
+        self._own[topic, data] += 1
+        if qos:
+            self._unacknowledged.add(packet_id)
+        return packet_id
+
+    async def receive(self) -> Arrived:
+        """The next message that is not our own."""
+        while not self._arrived:
+            self._take(await self.line.receive())
+        return self._arrived.popleft()
+
+    async def settle(self) -> list[Arrived]:
+        """All that arrives before the answer to a request that is sent now: nothing else is under way then."""
+        self._sentinels += 1
+        topic = f"$aws/things/{self.client_id}/jobs/sentinel-{self._sentinels}/get"
+        if self._sentinels == 1:
+            await self.subscribe(f"$aws/things/{self.client_id}/jobs/+/get/rejected")
+        self.publish(topic)
+        found = []
+        while (message := await self.receive()).topic != f"{topic}/rejected":
+            found.append(message)
+        return found
+
+    async def ask(self, topic: str, payload: Any = b"", **flags: Any) -> list[Arrived]:
+        """Publish, and return what comes of it."""
+        self.publish(topic, payload, **flags)
+        return await self.settle()
+
+    async def call(self, operation: str, **members: Any) -> dict[str, Any]:
+        """Carry out a control-plane operation that must succeed; return its answer."""
+        topic = f"$aws/control/{self.client_id}/{operation}"
+        await self.subscribe(f"{topic}/+")
+        answers = [one for one in await self.ask(topic, members) if one.topic.startswith(f"{topic}/")]
+        assert [one.ending for one in answers] == ["accepted"], answers
+        return answers[0].body
+
+    async def acknowledged(self) -> None:
+        """Everything that was published is acknowledged."""
+        await self.settle()
+        assert not self._unacknowledged
+
+    def _take(self, frame: bytes) -> None:
+        """Deal with a frame, and check what holds for all messages (data plane 1.5)."""
+        kind, packet_id = frame[0] >> 4, int.from_bytes(frame[2:4])
+        if kind == 5:
+            self.line.send(wire.pubrel(packet_id))
+        elif kind != 3:
+            assert kind in {4, 7}, frame
+            self._unacknowledged.remove(packet_id)
+        else:
+            message = wire.parse_publish(frame)
+            if message.qos:
+                self.line.send(wire.puback(message.packet_id))
+            if self._own[message.topic, message.payload]:
+                self._own[message.topic, message.payload] -= 1
+                return
+            assert (message.retain, message.dup, message.qos > 1) == (False, False, False), message
+            self._arrived.append(Arrived(message.topic, json.loads(message.payload), message.qos))
+
+
+def encoded(payload: Any) -> bytes:
+    """The bytes of a payload."""
+    if isinstance(payload, bytes):
+        return payload
+    return payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
