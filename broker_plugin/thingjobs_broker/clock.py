@@ -11,15 +11,28 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
-
-if TYPE_CHECKING:
-    from thingjobs_broker.core.records import ServiceStarted
+from typing import Final, Protocol
 
 STEP_MS_MIN: Final = 5_000
 """A smaller difference is drift, not a correction."""
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Start(Protocol):
+    """A start of the service on record."""
+
+    @property
+    def at_ms(self) -> int:
+        """Epoch milliseconds, as corrected since."""
+
+    @property
+    def boot_id(self) -> str:
+        """The boot of the machine that it belongs to."""
+
+    @property
+    def uptime_ms(self) -> int:
+        """The machine's uptime at that time."""
 
 
 class Clock(Protocol):
@@ -52,7 +65,7 @@ class SystemClock:
 
     """
 
-    def __init__(self, not_before_ms: int = 0, last_start: ServiceStarted | None = None) -> None:
+    def __init__(self, not_before_ms: int = 0, last_start: Start | None = None) -> None:
         self.boot_id = _boot_id()
         now_ms = max(_wall_ms(), not_before_ms)
         if last_start is not None and self.boot_id and last_start.boot_id == self.boot_id:
