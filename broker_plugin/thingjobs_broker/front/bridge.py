@@ -1,0 +1,177 @@
+"""amqtt behind the front: reader and writer of a connection as amqtt wants them, and the shared packet ids.
+
+Everything the front relies on in amqtt beyond its documented external listener is in this file.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import amqtt
+from amqtt.adapters import ReaderAdapter, WriterAdapter
+from amqtt.broker import Broker
+from amqtt.errors import AMQTTError
+from amqtt.session import OutgoingApplicationMessage, Session
+
+AMQTT_VERSIONS_TESTED: Final = ("0.12.1",)
+
+
+def untested_amqtt_version() -> str | None:
+    """The version of amqtt in use if the front was not tested with it, else None."""
+    version: str = amqtt.__version__
+    return None if version in AMQTT_VERSIONS_TESTED else version
+
+
+class NoFreePacketId(Exception):
+    """All 65,535 packet ids of a client are in flight."""
+
+
+class BridgeReader(ReaderAdapter):  # type: ignore[misc]  # amqtt ships no types
+    """What amqtt reads: whole frames, as the front lets them through."""
+
+    def __init__(self, full_bytes: int, on_space: Callable[[], None]) -> None:
+        self._buffer = bytearray()
+        self._full_bytes = full_bytes
+        self._on_space = on_space
+        self._eof = False
+        self._needed = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self.full = False
+
+    def feed(self, frame: bytes) -> None:
+        """Append a frame."""
+        self._buffer += frame
+        if len(self._buffer) > self._full_bytes:
+            self.full = True
+        if len(self._buffer) >= self._needed:
+            self._wake()
+
+    def feed_eof(self) -> None:
+        """Nothing follows; a read that still waits gets what there is."""
+        self._eof = True
+        self._wake()
+
+    async def read(self, n: int = -1) -> bytes:
+        """Exactly `n` bytes, or all until the end with -1; fewer only at the end. Safe to cancel."""
+        while not self._eof and (n < 0 or len(self._buffer) < n):
+            self._needed = n if n > 0 else 1
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        data = bytes(self._buffer if n < 0 else self._buffer[:n])
+        del self._buffer[: len(data)]
+        if self.full and len(self._buffer) <= self._full_bytes // 2:
+            self.full = False
+            self._on_space()
+        return data
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Outlet(Protocol):
+    """The connection, as its writer sees it."""
+
+    peer: tuple[str, int]
+    ssl_object: ssl.SSLObject | None
+
+    def amqtt_wrote(self, frame: bytes) -> None:
+        """Amqtt 0.12.1 writes each packet with one call."""
+
+    async def drained(self) -> None:
+        """Return when the write buffer is below its high-water mark."""
+
+    def close_gently(self) -> None:
+        """Close after what was written is sent."""
+
+
+class BridgeWriter(WriterAdapter):  # type: ignore[misc]  # amqtt ships no types
+    """What amqtt writes to."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+
+    def write(self, data: bytes) -> None:
+        """Hand a packet to the connection."""
+        self._outlet.amqtt_wrote(bytes(data))
+
+    async def drain(self) -> None:
+        """Wait for a slow reader."""
+        await self._outlet.drained()
+
+    def get_peer_info(self) -> tuple[str, int]:
+        """Address and port of the client."""
+        return self._outlet.peer
+
+    def get_ssl_info(self) -> ssl.SSLObject | None:
+        """The TLS object, for plugins that look at certificates."""
+        return self._outlet.ssl_object
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._outlet.close_gently()
+
+
+def _inert_message() -> Any:
+    """A message that amqtt, resuming a session, neither sends nor fails on.
+
+    `_retry_deliveries` starts the flow of everything in `inflight_out`; with QoS 0 and a direction that is
+    neither in nor out that flow ends at once.
+    """
+    message = OutgoingApplicationMessage(None, "", 0, b"", retain=False)
+    message.direction = -1
+    return message
+
+
+_HELD: Final = _inert_message()
+
+
+class PacketIds:
+    """The packet ids of one client: what the front uses is not taken by amqtt, nor the reverse (2.3.1)."""
+
+    __slots__ = ("_in_flight", "_session")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._in_flight = session.inflight_out
+
+    def take(self) -> int:
+        """A free id, held until it is given back.
+
+        Raises:
+            NoFreePacketId: there is none.
+        """
+        try:
+            packet_id: int = self._session.next_packet_id
+        except AMQTTError:
+            raise NoFreePacketId from None
+        self._in_flight[packet_id] = _HELD
+        return packet_id
+
+    def hold(self, packet_id: int) -> None:
+        """Hold an id that is still in flight from an earlier connection."""
+        self._in_flight[packet_id] = _HELD
+
+    def give_back(self, packet_id: int) -> None:
+        """Let go of an id; one that amqtt holds is left alone."""
+        if self._in_flight.get(packet_id) is _HELD:
+            del self._in_flight[packet_id]
+
+    def is_receiving(self, packet_id: int) -> bool:
+        """Whether amqtt waits for the PUBREL of a QoS 2 message with this id."""
+        return packet_id in self._session.inflight_in
+
+
+def end_session(broker: Broker, client_id: str, writer: BridgeWriter) -> None:
+    """Tell amqtt's session that the connection it had through a writer is over.
+
+    It is not told so after a refused CONNECT and after a publish to a `$` topic, and would stay a connected
+    one for ever. A session that another listener has taken over is left alone.
+    """
+    session, handler = broker.sessions.get(client_id, (None, None))
+    if session is not None and handler.writer is writer and session.transitions.state == "connected":
+        session.transitions.disconnect()

@@ -1,0 +1,52 @@
+"""The two sides of the front's door: who a client is, and what the endpoint must answer about it.
+
+The front knows nothing of what the messages mean; the endpoint nothing of frames, packet ids and sockets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Client:
+    """One connection of an authenticated client; compared by identity, so that a reconnect is another one."""
+
+    client_id: str
+    user_name: str | None
+    """As authenticated, without the `?SDK=...` that some SDKs append (client quirks); None: absent."""
+    certificate_name: str | None
+    """CN of the TLS client certificate, or None."""
+    peer: str
+    """`host:port`, for logs."""
+
+
+class Endpoint(Protocol):
+    """What lies under the topic root. All methods are called on the event loop and must not block.
+
+    An exception out of any of them closes the connection and goes to the exception handler of the loop.
+    """
+
+    def may_subscribe(self, client: Client, topic_filter: str) -> bool:
+        """Whether a client may hold a (valid) filter; False is answered with 0x80."""
+
+    def received(
+        self,
+        client: Client,
+        topic: str,
+        payload: bytes,
+        retain: bool,  # noqa: FBT001  # One call per message: positional for speed.
+        settled: Callable[[], None],
+    ) -> None:
+        """A client published.
+
+        `settled` is to be called once, now or later, when the message is safe: the acknowledgment follows it.
+        Calls of one client must come in the order of `received`, since acknowledgments do [MQTT-4.6.0-2].
+        A QoS 2 message comes once, a QoS 1 message perhaps again; topic and payload are within their limits.
+        """
+
+    def opened(self, client: Client) -> None:
+        """A client is past its CONNACK; nothing of it came before."""
+
+    def closed(self, client: Client) -> None:
+        """An opened client is gone; nothing of it comes afterwards. Its messages may still be settled."""
