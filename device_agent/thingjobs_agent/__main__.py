@@ -1,0 +1,5 @@
+"""`python -m thingjobs_agent`."""
+
+from thingjobs_agent.cli import run
+
+run()

@@ -1,0 +1,1 @@
+"""Tests of the device agent; the tree mirrors device_agent/thingjobs_agent."""

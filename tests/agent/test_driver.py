@@ -1,0 +1,87 @@
+"""The driver's own decisions: what happens when the disk fails. The rest runs in test_end_to_end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from thingjobs_agent import driver
+from thingjobs_agent.checkpoint import Store
+from thingjobs_agent.config import Settings, broker_of
+from thingjobs_agent.driver import Driver
+from thingjobs_agent.errors import StateDirectoryError
+from thingjobs_agent.events import Command, Stop, StoreCheckpoint
+from thingjobs_agent.work import Checkpoint, Phase
+
+pytestmark = pytest.mark.asyncio
+
+COMMANDS: list[Command] = [StoreCheckpoint(Checkpoint("J1", 1, 1, Phase.RUNNING)), Stop()]
+
+
+class FullDisk(Store):
+    """Refuses a number of writes."""
+
+    failures = 0
+
+    def store(self, checkpoint: Checkpoint) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(28, "No space left on device")
+        super().store(checkpoint)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FullDisk:
+    monkeypatch.setattr(driver, "STORE_RETRY_SECONDS", 0.01)
+    made = FullDisk(tmp_path / "state")
+    made.prepare()
+    return made
+
+
+def driver_of(store: Store) -> Driver:
+    settings = Settings(thing="press-7", handler_dir=str(store.directory))
+    log: Any = structlog.get_logger()
+    return Driver(settings, broker_of(settings), store, log)
+
+
+async def test_nothing_happens_before_the_checkpoint_is_on_disk(store: FullDisk) -> None:
+    """Promise 9: a full disk delays the job; it does not let it run unrecorded."""
+    store.failures = 3
+    made = driver_of(store)
+    await made._carry_out(COMMANDS)
+    assert store.failures == 0
+    assert store.load().checkpoint is not None
+    assert made._is_stopped
+
+
+async def test_agent_can_be_stopped_while_the_disk_is_full(store: FullDisk) -> None:
+    """The error names the file and the fix."""
+    store.failures = 1_000_000
+    made = driver_of(store)
+    task = asyncio.create_task(made._carry_out(COMMANDS))
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    made._ask_to_stop("SIGTERM")
+    with pytest.raises(StateDirectoryError, match="No space left on device; free space"):
+        await asyncio.wait_for(task, 5)
+    assert not made._is_stopped
+
+
+async def test_fault_of_a_task_stops_the_agent(store: FullDisk) -> None:
+    """House rule: nothing is swallowed."""
+    made = driver_of(store)
+
+    async def faulty() -> None:
+        raise RuntimeError("a fault")
+
+    task = asyncio.create_task(faulty())
+    task.add_done_callback(made._task_ended)
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+    agent = made._start_agent()
+    with pytest.raises(RuntimeError, match="a fault"):
+        await made._next(agent)

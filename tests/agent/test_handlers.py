@@ -1,0 +1,158 @@
+"""Which handlers may run: by name, from one directory that nobody else can write, as the right user."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from thingjobs_agent import handlers
+from thingjobs_agent.document import Document, Step
+from thingjobs_agent.handlers import Program, Refusal, RunAs, refusals, resolve
+
+
+@pytest.fixture
+def handler_dir(tmp_path: Path) -> Path:
+    directory = tmp_path / "handlers"
+    directory.mkdir(mode=0o755)
+    script(directory, "work.sh")
+    return directory
+
+
+def script(directory: Path, name: str, mode: int = 0o755) -> Path:
+    path = directory / name
+    path.write_text("#!/bin/sh\n")
+    path.chmod(mode)
+    return path
+
+
+def reason(verdict: Program | Refusal) -> str:
+    assert isinstance(verdict, Refusal)
+    return verdict.reason
+
+
+def test_good_handler_becomes_an_argument_vector(handler_dir: Path) -> None:
+    """Control plane 8.3: handler, user, arguments."""
+    verdict = resolve(Step("Work", "work.sh", ("a b", "$(x)")), handler_dir)
+    assert verdict == Program((str(handler_dir / "work.sh"), "", "a b", "$(x)"))
+
+
+def test_flat_handler_gets_no_user_argument(handler_dir: Path) -> None:
+    """Control plane 8.3: a separate set without the leading user argument."""
+    assert resolve(Step("w", "work.sh", ("x",), is_flat=True), handler_dir) == Program(
+        (str(handler_dir / "work.sh"), "x")
+    )
+
+
+@pytest.mark.parametrize("path", ["", "default"])
+def test_default_path_is_the_handler_directory(handler_dir: Path, path: str) -> None:
+    """Control plane 8.1: default and absent; we never search PATH."""
+    assert isinstance(resolve(Step("w", "work.sh", path=path), handler_dir), Program)
+
+
+def test_path_may_name_the_handler_directory_itself(handler_dir: Path) -> None:
+    """Documents of other fleets spell it out."""
+    assert isinstance(resolve(Step("w", "work.sh", path=f"{handler_dir}/"), handler_dir), Program)
+
+
+@pytest.mark.parametrize("path", ["/bin", "..", "handlers/../../bin"])
+def test_other_paths_are_refused(handler_dir: Path, path: str) -> None:
+    """Issue 6: only from one directory."""
+    assert "handlers are run from" in reason(resolve(Step("w", "work.sh", path=path), handler_dir))
+
+
+def test_missing_handler_is_named(handler_dir: Path) -> None:
+    """A clear reason."""
+    assert reason(resolve(Step("w", "other.sh"), handler_dir)) == "there is no handler other.sh"
+
+
+def test_symbolic_link_is_refused(handler_dir: Path) -> None:
+    """No way out of the directory."""
+    (handler_dir / "link.sh").symlink_to("/bin/sh")
+    assert "is a symbolic link" in reason(resolve(Step("w", "link.sh"), handler_dir))
+
+
+def test_directory_is_no_handler(handler_dir: Path) -> None:
+    """Only plain files run."""
+    (handler_dir / "sub").mkdir()
+    assert "is not a plain file" in reason(resolve(Step("w", "sub"), handler_dir))
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(0o775, "group or others"), (0o757, "group or others"), (0o644, "+x")]
+)
+def test_mode_of_the_handler_is_checked(handler_dir: Path, mode: int, expected: str) -> None:
+    """Whoever can write a handler can run anything."""
+    script(handler_dir, "loose.sh", mode)
+    assert expected in reason(resolve(Step("w", "loose.sh"), handler_dir))
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
+def test_writable_directory_is_refused(handler_dir: Path, mode: int) -> None:
+    """Whoever can write the directory can put a handler there."""
+    handler_dir.chmod(mode)
+    assert "must not be writable by group or others" in reason(resolve(Step("w", "work.sh"), handler_dir))
+
+
+def test_writable_parent_is_refused_unless_sticky(tmp_path: Path, handler_dir: Path) -> None:
+    """Whoever can rename the directory can replace it."""
+    tmp_path.chmod(0o777)
+    assert "above the handler directory" in reason(resolve(Step("w", "work.sh"), handler_dir))
+    tmp_path.chmod(0o1777)
+    assert isinstance(resolve(Step("w", "work.sh"), handler_dir), Program)
+
+
+def test_foreign_owner_is_refused(handler_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers belong to root or to the agent's user."""
+    if os.geteuid() == 0:
+        os.chown(handler_dir / "work.sh", 12345, 12345)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert "must belong to root or to the agent's user" in reason(resolve(Step("w", "work.sh"), handler_dir))
+
+
+def test_missing_directory_is_refused(tmp_path: Path) -> None:
+    """A clear reason."""
+    assert "cannot be opened" in reason(resolve(Step("w", "work.sh"), tmp_path / "nowhere"))
+
+
+def test_all_refusals_of_a_document_come_with_their_step(handler_dir: Path) -> None:
+    """Nothing runs when a later handler is missing."""
+    steps = (Step("a", "work.sh"), Step("b", "missing.sh"), Step("c", "work.sh", path="/bin"))
+    assert [index for index, _ in refusals(Document(steps), handler_dir)] == [1, 2]
+
+
+def test_own_user_needs_no_switch(handler_dir: Path) -> None:
+    """Naming the agent's own user changes nothing."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    verdict = resolve(Step("w", "work.sh", run_as_user=user), handler_dir)
+    assert verdict == Program((str(handler_dir / "work.sh"), user))
+
+
+def test_unknown_user_is_refused(handler_dir: Path) -> None:
+    """Control plane 8.3: the Device Client runs as itself then; we refuse."""
+    assert "is not a user of this device" in reason(
+        resolve(Step("w", "work.sh", run_as_user="no-such-user"), handler_dir)
+    )
+
+
+def test_other_user_needs_root(handler_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails closed: never as the agent's own user instead."""
+    monkeypatch.setattr(os, "geteuid", lambda: 65_534)
+    monkeypatch.setattr(handlers, "handler_refusal", lambda name, directory: None)
+    assert "needs an agent that runs as root" in reason(
+        resolve(Step("w", "work.sh", run_as_user="root"), handler_dir)
+    )
+
+
+def test_root_becomes_the_user_with_its_groups(handler_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root gives up its own groups too."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(handlers, "handler_refusal", lambda name, directory: None)
+    verdict = resolve(Step("w", "work.sh", run_as_user="nobody"), handler_dir)
+    assert isinstance(verdict, Program)
+    assert isinstance(verdict.run_as, RunAs)
+    assert verdict.run_as.uid == pwd.getpwnam("nobody").pw_uid
+    assert 0 not in verdict.run_as.groups
