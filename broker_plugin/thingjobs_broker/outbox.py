@@ -1,7 +1,7 @@
-"""What still has to reach the broker, in order and across connections: messages until confirmed, acknowledgments.
+"""What still has to reach the broker, in order and across connections: messages and acknowledgments.
 
-Pure: it sends over a `Link` that it is given. An acknowledgment waits behind the answers published before it, so a
-broker that is slow to take answers is also slow to get requests acknowledged, and sends no more: back-pressure.
+Pure: it sends over a `Link` that it is given. An acknowledgment waits behind the answers published before it,
+so a broker that is slow to take answers waits for acknowledgments too, and sends no more: back-pressure.
 """
 
 from __future__ import annotations
@@ -50,11 +50,6 @@ class Outgoing(NamedTuple):
     payload: bytes
     properties: Properties | None = None
 
-    @property
-    def is_reply(self) -> bool:
-        """Whether a device or operator waits for it, but not for long."""
-        return self.topic.rpartition("/")[2] in (ACCEPTED, REJECTED)
-
 
 class Outbox:
     """Messages and acknowledgments in the order they were given."""
@@ -76,8 +71,10 @@ class Outbox:
     def attach(self, link: Link, receive_maximum: int, packet_bytes_max: int, absent_seconds: float) -> None:
         """Go on over a new connection; what was not confirmed on the one before is sent again."""
         if absent_seconds > REPLY_SECONDS_MAX:
-            fresh = [entry for entry in self._waiting if isinstance(entry, int) or not entry.is_reply]
-            self._drop(len(self._waiting) - len(fresh), "The broker was away too long for the replies to devices")
+            fresh = [entry for entry in self._waiting if not _is_reply(entry)]
+            self._drop(
+                len(self._waiting) - len(fresh), "The broker was away too long for the replies to devices"
+            )
             self._waiting = deque(fresh)
         self._link = link
         self._window = min(receive_maximum, self._in_flight_max)
@@ -93,13 +90,12 @@ class Outbox:
         self._unconfirmed = {}
 
     def publish(self, topic: str, payload: bytes, properties: Properties | None = None) -> None:
-        """Send a message now, or when there is a connection and the broker has taken enough of those before it."""
-        if self._waiting or len(self._unconfirmed) >= self._window:
-            self._waiting.append(Outgoing(topic, payload, properties))
+        """Send a message now, or once there is a connection that has confirmed enough of those before."""
+        message = Outgoing(topic, payload, properties)
+        if self._waiting or len(self._unconfirmed) >= self._window or not self._send(message):
+            self._waiting.append(message)
             if len(self._waiting) > self._messages_max:
                 self._shed()
-        else:
-            self._send(Outgoing(topic, payload, properties))
 
     def acknowledge(self, packet_id: int) -> None:
         """Acknowledge a received message, after the messages published before."""
@@ -147,20 +143,28 @@ class Outbox:
     def _shed(self) -> None:
         """Make room at once for a tenth, so that it is not to be made again for each message."""
         surplus = len(self._waiting) - self._messages_max * 9 // 10
-        kept: deque[Outgoing | int] = deque()
-        for reply_goes in (True, False):
-            kept = deque()
+        for may_go in (_is_reply, _is_message):
+            kept: deque[Outgoing | int] = deque()
             gone = 0
             for entry in self._waiting:
-                if gone < surplus and not isinstance(entry, int) and entry.is_reply >= reply_goes:
+                if gone < surplus and may_go(entry):
                     gone += 1
                 else:
                     kept.append(entry)
+            self._waiting = kept
             surplus -= gone
             self._drop(gone, "The broker has been away too long for all messages to be kept")
-            self._waiting = kept
 
     def _drop(self, count: int, why: str) -> None:
         if count:
             self.dropped += count
             log.warning(why, action="messages_dropped", dropped=count, dropped_so_far=self.dropped)
+
+
+def _is_message(entry: Outgoing | int) -> bool:
+    return not isinstance(entry, int)
+
+
+def _is_reply(entry: Outgoing | int) -> bool:
+    """Whether somebody waits for it, but not for long; notifications and events are worth as much later."""
+    return not isinstance(entry, int) and entry.topic.rpartition("/")[2] in (ACCEPTED, REJECTED)

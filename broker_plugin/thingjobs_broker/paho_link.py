@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from functools import partial
 from importlib.metadata import version
 from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -91,7 +90,6 @@ class PahoLink:
         paho.on_publish = lambda _client, _userdata, packet_id, reason, _properties: confirmed(
             packet_id, reason.value
         )
-        self.acknowledge = partial(paho.ack, qos=QOS)
 
     def take_over(self) -> Accepted:
         """Put our socket and our callbacks in the place of aiomqtt's, after the handshake."""
@@ -107,14 +105,19 @@ class PahoLink:
         return self._accepted
 
     def publish(self, topic: str, payload: bytes, properties: Properties | None) -> int | None:
-        """Queue a message; see `Connection.publish`."""
+        """Queue a message and return its packet id, or None where the connection is gone."""
         sent = self._paho.publish(topic, payload, QOS, False, properties)
         return sent.mid if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
+    def acknowledge(self, packet_id: int) -> None:
+        """Queue the acknowledgment of a received message."""
+        self._paho.ack(packet_id, QOS)
+
     def flush(self) -> None:
-        """Write what is queued."""
-        self._paho.loop_write()
+        """Write what is queued, with as few calls as possible. Unasked it happens in the next turn."""
+        # During the handshake paho belongs to aiomqtt and its thread.
         if self._socket is not None:
+            self._paho.loop_write()
             self._socket.flush()
 
     def pause(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from thingjobs_broker.paho_link import PACKET_IDS, QOS, Accepted, ConnectionLost, PahoLink
 
@@ -46,7 +47,7 @@ class Access:
 
 
 class Connection:
-    """One connection, from `open` until `lost` is done. Not reusable.
+    """One connection, from `open` until `lost` is done. Not reusable. What goes over it goes over its `link`.
 
     Args:
         access: where and as whom.
@@ -62,8 +63,12 @@ class Connection:
         confirmed: Callable[[int, int], None],
     ) -> None:
         self.lost: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
-        self._client = _client(access)
-        self._link = PahoLink(self._client, received, confirmed, self._ended)
+        self._client = _client(access, _persistent_session(access))
+        # MQTT 5 marks a retained request also when it comes live, and keeps from us what we publish.
+        self._options: Any = (
+            SubscribeOptions(QOS, noLocal=True, retainAsPublished=True) if access.mqtt_5 else QOS
+        )
+        self.link = PahoLink(self._client, received, confirmed, self._ended)
         self._open = False
 
     async def open(self) -> Accepted:
@@ -85,8 +90,8 @@ class Connection:
             self._open = connecting.done() and not self.lost.done() and connecting.exception() is None
             if not self._open:
                 connecting.cancel()
-                self._link.drop()
-        return self._link.take_over()
+                self.link.drop()
+        return self.link.take_over()
 
     async def subscribe(self, topic_filters: list[str]) -> None:
         """Subscribe at QoS 1.
@@ -96,40 +101,22 @@ class Connection:
 
         """
         try:
-            codes = await self._client.subscribe([(topic_filter, QOS) for topic_filter in topic_filters])
+            codes = await self._client.subscribe(
+                [(topic_filter, self._options) for topic_filter in topic_filters]
+            )
         except aiomqtt.MqttError as error:
             raise ConnectionLost(f"no answer to the subscription: {error}") from None
         for topic_filter, code in zip(topic_filters, codes, strict=True):
-            value: int = getattr(code, "value", code)
+            value = int(getattr(code, "value", code))  # type: ignore[call-overload]  # a number before MQTT 5
             if value >= 0x80:
                 raise ConnectionLost(f"the broker refuses the subscription to {topic_filter}: {code}", value)
-
-    def publish(self, topic: str, payload: bytes, properties: Properties | None) -> int | None:
-        """Queue a message and return its packet id, or None where the connection is gone."""
-        return self._link.publish(topic, payload, properties)
-
-    def acknowledge(self, packet_id: int) -> None:
-        """Tell the broker that it may forget a received message."""
-        self._link.acknowledge(packet_id)
-
-    def flush(self) -> None:
-        """Write what is queued, in as few packets of TCP as possible. Unasked it happens in the next turn."""
-        self._link.flush()
-
-    def pause(self) -> None:
-        """Stop reading."""
-        self._link.pause()
-
-    def resume(self) -> None:
-        """Read again."""
-        self._link.resume()
 
     async def close(self) -> None:
         """Send DISCONNECT, if there is still somebody to send it to, and let go of the socket."""
         if self._open and not self.lost.done():
-            self._link.disconnect()
+            self.link.disconnect()
             await asyncio.wait({self.lost}, timeout=DISCONNECT_SECONDS_MAX)
-        self._link.drop()
+        self.link.drop()
 
     def _ended(self, reason: ConnectionLost) -> None:
         if not self.lost.done():
@@ -149,16 +136,25 @@ def _properties(packet_type: int) -> Properties:
     return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves some of its methods untyped
 
 
-def _client(access: Access) -> aiomqtt.Client:
-    options: dict[str, Any] = {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
-    if access.mqtt_5:
-        properties = _properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = SESSION_EXPIRY_SECONDS
-        properties.ReceiveMaximum = access.receive_maximum
-        options = {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": properties}
+def plain_client(access: Access) -> aiomqtt.Client:
+    """Return a client that keeps no session, for aiomqtt's ordinary use."""
+    return _client(access, {"clean_session": True} if not access.mqtt_5 else {"clean_start": True})
+
+
+def _persistent_session(access: Access) -> dict[str, Any]:
+    if not access.mqtt_5:
+        return {"clean_session": False}
+    properties = _properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = SESSION_EXPIRY_SECONDS
+    properties.ReceiveMaximum = access.receive_maximum
+    return {"clean_start": False, "properties": properties}
+
+
+def _client(access: Access, session: dict[str, Any]) -> aiomqtt.Client:
     return aiomqtt.Client(
         access.host,
         access.port,
+        protocol=aiomqtt.ProtocolVersion.V5 if access.mqtt_5 else aiomqtt.ProtocolVersion.V311,
         identifier=access.client_id,
         username=access.user,
         password=access.password,
@@ -170,5 +166,5 @@ def _client(access: Access) -> aiomqtt.Client:
         max_queued_outgoing_messages=0,
         # Otherwise each small packet waits for a delayed acknowledgment of TCP: 20 requests a second.
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-        **options,
+        **session,
     )

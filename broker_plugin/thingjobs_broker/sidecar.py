@@ -1,0 +1,359 @@
+"""The adapter for any MQTT broker: serves the reserved topics, carries on after a loss, stops cleanly.
+
+Who may publish a request is the broker's to decide: its access control list vouches for the thing's name, or
+the operator's client id, in the topic. Decided here is what arrived twice, what is dropped, when to give up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from thingjobs_broker.access import access_of, stranger_of
+from thingjobs_broker.forgery import stranger_may_forge
+from thingjobs_broker.host import ServiceHost, StartError
+from thingjobs_broker.outbox import Outbox, Outgoing
+from thingjobs_broker.paho_link import ConnectionLost, untested
+from thingjobs_broker.rivals import Rivals
+from thingjobs_broker.transport import Connection, with_correlation
+from thingjobs_protocol.topics import ACCEPTED, REJECTED, SERVICE_ONLY_ENDINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paho.mqtt.client import MQTTMessage
+
+    from thingjobs_broker.config import SidecarSettings
+    from thingjobs_broker.core.outcome import Message
+
+log = structlog.get_logger()
+
+REQUESTS_IN_HAND_MAX: Final = 1_000
+"""Requests that are not answered yet; at this many the broker, or the socket, has to wait."""
+
+RETRY_SECONDS_MIN: Final = 0.25
+RETRY_SECONDS_MAX: Final = 30.0
+FINISH_SECONDS_MAX: Final = 5.0
+"""What the broker gets at the end to take the last answers."""
+
+CORRELATION_BYTES_MAX: Final = 512
+RESPONSE_TOPIC_CHARACTERS_MAX: Final = 512
+
+REFUSED_FOR_GOOD: Final = {
+    0x84: "it may speak MQTT 3.1.1 only: give --mqtt-version 3.1.1",
+    0x85: "choose another --client-id",
+    0x86: "check the user in --broker and THINGJOBS_PASSWORD",
+    0x87: "give the user its rights in the broker's access control list",
+    0x8A: "the broker has banned the service",
+    0x8C: "the broker asks for another way to log in",
+}
+"""Reason codes (MQTT 5, 2.4) after which trying again changes nothing, with the way out."""
+
+
+def topic_filters(root: str) -> list[str]:
+    """Return what the service subscribes to: requests only, so that it never hears itself."""
+    jobs = f"{root}/things/+/jobs"
+    return [f"{jobs}/get", f"{jobs}/start-next", f"{jobs}/+/get", f"{jobs}/+/update", f"{root}/control/+/+"]
+
+
+def may_answer_on(topic: str, root: str, client_id: str) -> bool:
+    """Tell whether an operator may have an answer sent to `topic` (MQTT 5, response topic).
+
+    The service may publish what the operator may not, and lends that right to nobody: no reserved topic, save
+    the operator's own branch of the control plane, and there neither a request nor what looks like a reply.
+    """
+    if not topic or len(topic) > RESPONSE_TOPIC_CHARACTERS_MAX or not {"+", "#", "\0"}.isdisjoint(topic):
+        return False
+    own = f"{root}/control/{client_id}/"
+    if topic.startswith(own):
+        levels = topic.removeprefix(own).split("/")
+        return len(levels) > 1 and levels[-1] not in SERVICE_ONLY_ENDINGS
+    return not topic.startswith(("$", f"{root}/")) and topic != root
+
+
+class Sidecar:
+    """The jobs service beside a broker.
+
+    Args:
+        settings: of the service.
+        ready: called at each connection, once requests can arrive.
+
+    Raises:
+        StartError: the settings cannot work, or the MQTT libraries were never tested.
+
+    """
+
+    def __init__(self, settings: SidecarSettings, ready: Callable[[], None] = lambda: None) -> None:
+        if complaint := untested():
+            raise StartError(complaint)
+        self.host = ServiceHost(settings, self._failed)
+        self._access = access_of(settings, receive_maximum=REQUESTS_IN_HAND_MAX)
+        self._stranger = None if settings.insecure else stranger_of(settings, self._access)
+        self._ready = ready
+        self._root = settings.topic_root
+        self._control = f"{settings.topic_root}/control/"
+        self._outbox = Outbox()
+        self._connection: Connection | None = None
+        self._rivals = Rivals()
+        self._was_connected = False
+        self._lost_at = time.monotonic()
+        self._stopping = asyncio.Event()
+        self._is_finishing = False
+        self._in_hand = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._handled: dict[int, int] = {}
+        """By packet id, a fingerprint of what arrived in the broker's present session."""
+        self._control_reply: Outgoing | None = None
+
+    def stop(self) -> None:
+        """Finish what is in hand and return from `run`."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`, or until `host.failure` says why it is impossible to go on.
+
+        Raises:
+            StartError: the broker refuses the service for good, or another service uses its client id.
+            StoreError: the data directory is in use, unusable or damaged.
+            OSError: the disk refuses.
+
+        """
+        try:
+            await self.host.open()
+            self.host.start(self)
+            await self._serve_until_stopped()
+        finally:
+            await self.host.release()
+            log.info("The jobs service has stopped", action="stopped")
+
+    async def _serve_until_stopped(self) -> None:
+        serving = asyncio.ensure_future(self._serve())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        # What arrives from now on stays with the broker, for the next start.
+        self._is_finishing = True
+        await self.host.finish()
+        await self._hand_over_answers()
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+
+    async def _hand_over_answers(self) -> None:
+        connection = self._connection
+        if connection is None or self.host.failure is not None:
+            return
+        deadline = time.monotonic() + FINISH_SECONDS_MAX
+        # Looking now and then, once in a process, is plainer than an event that each confirmation would set.
+        while len(self._outbox) and not connection.lost.done() and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        if len(self._outbox):
+            log.warning(
+                "The broker has not taken the last messages", action="unsent", messages=len(self._outbox)
+            )
+
+    # Connections
+
+    async def _serve(self) -> None:
+        """Keep connected; ends only by an exception."""
+        failures = 0
+        while True:
+            loss, lasted_seconds = await self._serve_one_connection()
+            failures = 0 if lasted_seconds else failures + 1
+            # At once after a loss, which tells a rival from a broker that restarts.
+            retry_seconds = (
+                min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * 2 ** min(failures, 10)) if failures else 0.0
+            )
+            # Jitter keeps several services from hitting a broker that comes back at the same moment.
+            retry_seconds *= random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            log.warning(
+                "Lost the broker" if lasted_seconds else "Cannot reach the broker",
+                action="broker_lost" if lasted_seconds else "broker_unreachable",
+                broker=self._address,
+                reason=str(loss),
+                retry_seconds=round(retry_seconds, 1),
+            )
+            await asyncio.sleep(retry_seconds)
+
+    async def _serve_one_connection(self) -> tuple[ConnectionLost, float]:
+        """Return why the connection ended and how long it lasted, 0 where it never came to be."""
+        # What is in hand must be durable before the broker sends it again; see `_is_repeated`.
+        await self._idle.wait()
+        self._connection = connection = Connection(self._access, self._received, self._outbox.confirmed)
+        connected_at = 0.0
+        try:
+            await self._connect(connection)
+            connected_at = time.monotonic()
+            await asyncio.wait({connection.lost})
+            loss = connection.lost.result()
+        except ConnectionLost as error:
+            loss = error
+        finally:
+            self._connection = None
+            self._outbox.detach()
+            await connection.close()
+        if not connected_at:
+            self._refused(loss)
+            return loss, 0.0
+        self._lost_at = now = time.monotonic()
+        if self._rivals.lost(loss.code, connected_at, now):
+            raise StartError(
+                f"{self._address}: each connection is soon ended; another client seems to use the client id"
+                f" {self._access.client_id!r}: stop it, or give it another (else the broker's log says why)"
+            )
+        return loss, now - connected_at
+
+    async def _connect(self, connection: Connection) -> None:
+        accepted = await connection.open()
+        await self._check_broker()
+        if not accepted.session_present:
+            self._handled.clear()
+            if self._was_connected:
+                log.warning("The broker has lost our session and what it held", action="session_lost")
+        self._outbox.attach(
+            connection.link,
+            accepted.receive_maximum,
+            accepted.packet_bytes_max,
+            time.monotonic() - self._lost_at,
+        )
+        await connection.subscribe(topic_filters(self._root))
+        self._was_connected = True
+        log.info(
+            "Connected to the broker",
+            action="connected",
+            broker=self._address,
+            client_id=self._access.client_id,
+            session_present=accepted.session_present,
+        )
+        self._ready()
+
+    async def _check_broker(self) -> None:
+        """Refuse, once, a broker where anybody can forge what devices take for the service's word (C82)."""
+        stranger, self._stranger = self._stranger, None
+        try:
+            if stranger is not None and await stranger_may_forge(self._access, stranger, self._root):
+                raise StartError(
+                    f"{self._address} lets anybody forge the service's messages: give it a password file and"
+                    " the access control list of broker_plugin/mosquitto, or try it out with --insecure"
+                )
+        except ConnectionLost:
+            self._stranger = stranger
+            raise
+
+    def _refused(self, loss: ConnectionLost) -> None:
+        self._rivals.refused()
+        way_out = REFUSED_FOR_GOOD.get(loss.code) if loss.code is not None else None
+        # Once we were in, it may be the broker that is being reconfigured.
+        if way_out is not None and not self._was_connected:
+            raise StartError(f"{self._address}: {loss}; {way_out}")
+
+    @property
+    def _address(self) -> str:
+        return f"{self._access.host}:{self._access.port}"
+
+    # Requests
+
+    def _received(self, message: MQTTMessage) -> None:
+        """Bring a request to the core; it is acknowledged when it is answered."""
+        connection, packet_id = self._connection, message.mid
+        if self._is_finishing or connection is None:
+            return
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        payload = bytes(message.payload)
+        # A retained request would be a stale replay (spec: data plane 1.5).
+        if not topic or message.retain or self._is_repeated(message, topic, payload):
+            self._acknowledge(connection, packet_id)
+            return
+        self._in_hand += 1
+        self._idle.clear()
+        if self._in_hand == REQUESTS_IN_HAND_MAX:
+            connection.link.pause()
+        if topic.startswith(self._control):
+            settled = self._control_settled(connection, message, topic)
+        else:
+            settled = partial(self._settled, connection, packet_id)
+        self.host.receive(topic, payload, None, settled)
+
+    def _is_repeated(self, message: MQTTMessage, topic: str, payload: bytes) -> bool:
+        """Tell whether the broker sends again what was handled, its acknowledgment lost with a connection.
+
+        It comes with its old packet id then (MQTT 5, 4.4), and its answer is in the outbox. Handling it twice
+        would refuse an update that has succeeded. After a restart of the service it is handled again.
+        """
+        fingerprint = hash((topic, payload))
+        if message.dup and self._handled.get(message.mid) == fingerprint:
+            return True
+        if message.mid:
+            self._handled[message.mid] = fingerprint
+        return False
+
+    def _settled(self, connection: Connection, packet_id: int) -> None:
+        self._in_hand -= 1
+        if not self._in_hand:
+            self._idle.set()
+        if self._in_hand == REQUESTS_IN_HAND_MAX // 2:
+            connection.link.resume()
+        self._acknowledge(connection, packet_id)
+
+    def _acknowledge(self, connection: Connection, packet_id: int) -> None:
+        # The packet ids of QoS 0 are 0; those of an earlier connection mean nothing on this one.
+        if packet_id and connection is self._connection:
+            self._outbox.acknowledge(packet_id)
+
+    def _control_settled(
+        self, connection: Connection, message: MQTTMessage, topic: str
+    ) -> Callable[[], None]:
+        """Return what is to be done when an operator's request is answered."""
+        settled = partial(self._settled, connection, message.mid)
+        response_topic = getattr(message.properties, "ResponseTopic", None)
+        if response_topic is None:
+            return settled
+        correlation = getattr(message.properties, "CorrelationData", b"")
+        client_id = topic.removeprefix(self._control).partition("/")[0]
+        if (
+            not may_answer_on(response_topic, self._root, client_id)
+            or len(correlation) > CORRELATION_BYTES_MAX
+        ):
+            log.warning(
+                "An operator's response topic is not allowed; the answer goes to the usual topic only",
+                action="response_topic_refused",
+                client_id=client_id,
+                response_topic=response_topic[:RESPONSE_TOPIC_CHARACTERS_MAX],
+            )
+            return settled
+
+        def answered() -> None:
+            reply = self._control_reply
+            if reply is not None and reply.topic in (f"{topic}/{ACCEPTED}", f"{topic}/{REJECTED}"):
+                self._outbox.publish(response_topic, reply.payload, with_correlation(correlation))
+            self._control_reply = None
+            settled()
+
+        return answered
+
+    # What the runner publishes (runner.Publisher)
+
+    def publish(self, message: Message) -> None:
+        """Send a message; it is kept until the broker has confirmed it."""
+        payload = message.payload()
+        self._outbox.publish(message.topic, payload)
+        if message.topic.startswith(self._control):
+            self._control_reply = Outgoing(message.topic, payload)
+
+    def flush(self) -> None:
+        """Let a batch out."""
+        if self._connection is not None:
+            self._connection.link.flush()
+
+    def _failed(self, _: BaseException) -> None:
+        self._stopping.set()

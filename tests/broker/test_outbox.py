@@ -1,0 +1,146 @@
+"""The sidecar's outbox: order, the broker's limits, what is sent again and what is dropped."""
+
+from paho.mqtt.properties import Properties
+
+from thingjobs_broker.outbox import PACKET_OVERHEAD_BYTES_MAX, REPLY_SECONDS_MAX, Outbox
+
+UNLIMITED = 65_535, 268_435_455
+
+
+class FakeLink:
+    """Notes what goes over it; `is_gone` makes it refuse."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.is_gone = False
+        self.packet_id = 0
+
+    def publish(self, topic: str, payload: bytes, properties: Properties | None) -> int | None:
+        if self.is_gone:
+            return None
+        self.sent.append(topic)
+        self.packet_id += 1
+        return self.packet_id
+
+    def acknowledge(self, packet_id: int) -> None:
+        self.sent.append(f"ack {packet_id}")
+
+
+def attached(outbox: Outbox, receive_maximum: int = 65_535, absent_seconds: float = 0.0) -> FakeLink:
+    """A new connection."""
+    link = FakeLink()
+    outbox.attach(link, receive_maximum, UNLIMITED[1], absent_seconds)
+    return link
+
+
+def test_messages_leave_in_order_once_there_is_a_connection() -> None:
+    """What was published before comes first."""
+    outbox = Outbox()
+    outbox.publish("a", b"")
+    outbox.publish("b", b"")
+    link = attached(outbox)
+    outbox.publish("c", b"")
+    assert link.sent == ["a", "b", "c"]
+    assert len(outbox) == 3
+
+
+def test_the_brokers_receive_maximum_is_kept() -> None:
+    """No more are in flight than it asked for (MQTT 5, 3.3.4)."""
+    outbox = Outbox()
+    link = attached(outbox, receive_maximum=2)
+    for topic in "abcd":
+        outbox.publish(topic, b"")
+    assert link.sent == ["a", "b"]
+    outbox.confirmed(1, 0)
+    assert link.sent == ["a", "b", "c"]
+
+
+def test_an_acknowledgment_does_not_overtake_the_answer() -> None:
+    """So a broker that is slow to take answers gets no further acknowledgments: back-pressure."""
+    outbox = Outbox()
+    link = attached(outbox, receive_maximum=1)
+    outbox.publish("answer 1", b"")
+    outbox.acknowledge(11)
+    outbox.publish("answer 2", b"")
+    outbox.acknowledge(12)
+    assert link.sent == ["answer 1", "ack 11"]
+    outbox.confirmed(1, 0)
+    assert link.sent == ["answer 1", "ack 11", "answer 2", "ack 12"]
+
+
+def test_unconfirmed_messages_are_sent_again_over_the_next_connection() -> None:
+    """In their order and before later ones; acknowledgments of the old connection mean nothing there."""
+    outbox = Outbox()
+    first = attached(outbox, receive_maximum=2)
+    for number, topic in enumerate("abc"):
+        outbox.publish(topic, b"")
+        outbox.acknowledge(number)
+    outbox.confirmed(1, 0)
+    outbox.detach()
+    outbox.publish("d", b"")
+    second = attached(outbox)
+    assert first.sent == ["a", "ack 0", "b", "ack 1", "c", "ack 2"]
+    assert second.sent == ["b", "c", "d"]
+
+
+def test_a_message_is_kept_when_the_connection_turns_out_to_be_gone() -> None:
+    """Whether it has waited before or not."""
+    outbox = Outbox()
+    link = attached(outbox)
+    link.is_gone = True
+    outbox.publish("a", b"")
+    outbox.publish("b", b"")
+    outbox.detach()
+    assert attached(outbox).sent == ["a", "b"]
+
+
+def test_a_refused_message_is_not_sent_again() -> None:
+    """The broker's access control list would refuse it again, and the next one must not wait for it."""
+    outbox = Outbox()
+    attached(outbox, receive_maximum=1)
+    outbox.publish("a", b"")
+    outbox.publish("b", b"")
+    outbox.confirmed(1, 0x87)
+    assert (outbox.dropped, len(outbox)) == (1, 1)
+
+
+def test_a_message_over_the_brokers_packet_limit_is_dropped() -> None:
+    """Sending it would end the connection, again and again (MQTT 5, 3.2.2.3.6)."""
+    outbox = Outbox()
+    link = FakeLink()
+    outbox.attach(link, 10, PACKET_OVERHEAD_BYTES_MAX + 100, 0.0)
+    outbox.publish("long", b"x" * 100)
+    outbox.publish("short", b"x" * 90)
+    assert (link.sent, outbox.dropped) == (["short"], 1)
+
+
+def test_late_replies_are_dropped_and_notifications_are_not() -> None:
+    """After a minute the device has asked again; a notification is news until the next one."""
+    outbox = Outbox()
+    for topic in ["t/get/accepted", "t/notify", "t/x/update/rejected", "events/job/j/completed"]:
+        outbox.publish(topic, b"")
+    assert attached(outbox, absent_seconds=REPLY_SECONDS_MAX + 1).sent == [
+        "t/notify",
+        "events/job/j/completed",
+    ]
+
+
+def test_a_full_outbox_drops_the_oldest_replies_first() -> None:
+    """A tenth at once; then, only if no reply is left, the oldest of the others."""
+    outbox = Outbox(messages_max=10)
+    for number in range(5):
+        outbox.publish(f"{number}/notify", b"")
+        outbox.publish(f"{number}/accepted", b"")
+    outbox.publish("5/notify", b"")
+    kept = attached(outbox).sent
+    assert kept == [
+        "0/notify",
+        "1/notify",
+        *(f"{n}/{end}" for n in (2, 3, 4) for end in ("notify", "accepted")),
+        "5/notify",
+    ]
+
+    outbox = Outbox(messages_max=10)
+    for number in range(11):
+        outbox.publish(f"{number}/notify", b"")
+    assert attached(outbox).sent == [f"{number}/notify" for number in range(2, 11)]

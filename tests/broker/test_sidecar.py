@@ -1,0 +1,214 @@
+"""The service beside a real Mosquitto: the device protocol, the control plane, and what is never answered."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from tests.broker.beside import (
+    Mosquitto,
+    base,
+    create_job,
+    peer,
+    sidecar,
+)
+from tests.support import free_port
+from thingjobs_broker.sidecar import may_answer_on, topic_filters
+
+pytestmark = pytest.mark.broker
+
+PRESS, LATHE = base("press-7"), base("lathe-2")
+CONTROL = "$aws/control/ada"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A Mosquitto that has seen nothing yet."""
+    mosquitto = Mosquitto(tmp_path, free_port()).start()
+    yield mosquitto
+    mosquitto.stop()
+
+
+@pytest_asyncio.fixture(params=["5", "3.1.1"])
+async def port(broker: Mosquitto, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[int]:
+    """The port of the broker with a service beside it that speaks the version of MQTT."""
+    async with sidecar(broker.url, tmp_path / "data", mqtt_version=request.param):
+        yield broker.port
+
+
+@pytest.mark.asyncio
+async def test_a_job_goes_the_whole_way(port: int) -> None:
+    """Create, notify, notify-next, start-next, update, describe, get, and the events at the end."""
+    async with (
+        peer(port, "$aws/control/ada/+/+", "$aws/events/#") as operator,
+        peer(port, f"{PRESS}/#") as device,
+    ):
+        await create_job(operator, "job-1", "press-7")
+        created = await device.until(f"{PRESS}/notify-next")
+        assert created[f"{PRESS}/notify"]["jobs"]["QUEUED"][0]["jobId"] == "job-1"
+        assert created[f"{PRESS}/notify-next"]["execution"]["jobDocument"] == {"operation": "greet"}
+
+        end, started = await device.ask(f"{PRESS}/start-next", {"clientToken": "t-1"})
+        assert (end, started["clientToken"], started["execution"]["status"]) == (
+            "accepted",
+            "t-1",
+            "IN_PROGRESS",
+        )
+        end, described = await device.ask(f"{PRESS}/$next/get")
+        assert (end, described["execution"]["versionNumber"]) == ("accepted", 2)
+        end, pending = await device.ask(f"{PRESS}/get")
+        assert [summary["jobId"] for summary in pending["inProgressJobs"]] == ["job-1"]
+
+        end, stale = await device.ask(f"{PRESS}/job-1/update", {"status": "SUCCEEDED", "expectedVersion": 9})
+        assert (end, stale["code"]) == ("rejected", "VersionMismatch")
+        end, _ = await device.ask(f"{PRESS}/job-1/update", {"status": "SUCCEEDED", "expectedVersion": 2})
+        assert end == "accepted"
+        assert (await device.until(f"{PRESS}/notify-next"))[f"{PRESS}/notify-next"].get("execution") is None
+        events = await operator.until("$aws/events/job/job-1/completed")
+        assert events["$aws/events/jobExecution/job-1/succeeded"]["status"] == "SUCCEEDED"
+
+
+@pytest.mark.asyncio
+async def test_what_is_refused_is_refused_on_its_own_topic(port: int) -> None:
+    """Broken JSON, an unknown job, an unknown operation of the control plane; each is answered once (C82)."""
+    async with peer(port, f"{PRESS}/#", f"{CONTROL}/+/+") as device:
+        assert (await device.ask(f"{PRESS}/start-next", b"{"))[1]["code"] == "InvalidJson"
+        assert (await device.ask(f"{PRESS}/no-such-job/get"))[1]["code"] == "ResourceNotFound"
+        end, refused = await device.ask(f"{CONTROL}/NoSuchOperation", {"clientToken": "t-2"})
+        assert (end, refused["clientToken"]) == ("rejected", "t-2")
+
+
+@pytest.mark.asyncio
+async def test_the_client_id_in_the_topic_is_the_operator(port: int) -> None:
+    """On a plain broker the access control list vouches for that level, so it is who did it."""
+    async with peer(port, f"{CONTROL}/+/+") as operator:
+        await create_job(operator, "job-by", "lathe-2")
+        body = {"jobId": "job-by", "comment": "not needed"}
+        assert (await operator.ask(f"{CONTROL}/CancelJob", body))[0] == "accepted"
+        end, timeline = await operator.ask(f"{CONTROL}/DescribeTimeline", {"jobId": "job-by"})
+        assert (end, timeline["timeline"][0]["by"]) == ("accepted", "ada")
+
+
+@pytest.mark.asyncio
+async def test_a_retained_request_is_dropped(broker: Mosquitto, tmp_path: Path) -> None:
+    """With MQTT 5 also when it comes live; 3.1.1 does not tell then (data plane 1.5)."""
+    async with sidecar(broker.url, tmp_path / "data"), peer(broker.port, f"{LATHE}/#") as device:
+        await device.publish(f"{LATHE}/start-next", {"clientToken": "stale"}, retain=True)
+        end, answer = await device.ask(f"{LATHE}/start-next", {"clientToken": "fresh"})
+        assert (end, answer["clientToken"]) == ("accepted", "fresh")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("mqtt_version", ["5", "3.1.1"])
+async def test_a_retained_request_is_dropped_when_the_service_starts(
+    broker: Mosquitto, tmp_path: Path, mqtt_version: str
+) -> None:
+    """The broker hands it over with the subscription, marked as retained."""
+    async with peer(broker.port, f"{LATHE}/start-next/+") as device:
+        await device.publish(f"{LATHE}/start-next", {"clientToken": "stale"}, retain=True)
+        async with sidecar(broker.url, tmp_path / "data", mqtt_version=mqtt_version):
+            end, answer = await device.ask(f"{LATHE}/start-next", {"clientToken": "fresh"})
+        assert (end, answer["clientToken"]) == ("accepted", "fresh")
+
+
+@pytest.mark.asyncio
+async def test_replies_and_notifications_are_never_answered(port: int) -> None:
+    """Neither its own nor forged ones come back to the service (A23)."""
+    forged = [f"{PRESS}/start-next/accepted", f"{PRESS}/notify", f"{PRESS}/job-1/update/rejected"]
+    async with peer(port, "$aws/things/#") as onlooker:
+        for topic in forged:
+            await onlooker.publish(topic, {"forged": True})
+        assert (await onlooker.ask(f"{PRESS}/get"))[0] == "accepted"
+        await onlooker.publish("$aws/things/end/jobs/notify", {})
+        seen = await onlooker.until("$aws/things/end/jobs/notify")
+        assert not [topic for topic in seen if topic.count("/accepted") + topic.count("/rejected") > 1]
+
+
+def test_the_service_subscribes_to_requests_only() -> None:
+    """No filter matches a reply, a notification or an event."""
+    assert topic_filters("$aws") == [
+        "$aws/things/+/jobs/get",
+        "$aws/things/+/jobs/start-next",
+        "$aws/things/+/jobs/+/get",
+        "$aws/things/+/jobs/+/update",
+        "$aws/control/+/+",
+    ]
+
+
+@pytest.mark.asyncio
+async def test_two_thousand_requests_at_once_are_all_answered(port: int) -> None:
+    """More than any default queue holds; each exactly once, none started twice."""
+    count = 2_000
+    async with peer(port, "$aws/things/+/jobs/start-next/+", max_inflight_messages=0) as crowd:
+        sending = [
+            asyncio.ensure_future(
+                crowd.publish(f"{base(f'd{number}')}/start-next", {"clientToken": str(number)})
+            )
+            for number in range(count)
+        ]
+        answers = [await crowd.next() for _ in range(count)]
+        await asyncio.gather(*sending)
+    assert sorted(int(body["clientToken"]) for _, body in answers) == list(range(count))
+    assert all(topic.endswith("/accepted") for topic, _ in answers)
+
+
+@pytest.mark.asyncio
+async def test_an_operator_gets_the_answer_on_the_response_topic_too(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    """MQTT 5 request and response: the correlation data comes back, for accepted and rejected alike."""
+    async with (
+        sidecar(broker.url, tmp_path / "data"),
+        peer(broker.port, "ada/inbox", f"{CONTROL}/+/+", mqtt_5=True) as operator,
+    ):
+        for operation, correlation in [("ListJobs", b"\x00one"), ("NoSuchOperation", b"two")]:
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.ResponseTopic = "ada/inbox"
+            properties.CorrelationData = correlation
+            await operator.publish(f"{CONTROL}/{operation}", properties=properties)
+            usual, private = await operator.message(), await operator.message()
+            assert str(usual.topic).startswith(f"{CONTROL}/{operation}/")
+            assert str(private.topic) == "ada/inbox"
+            assert private.payload == usual.payload
+            assert getattr(private.properties, "CorrelationData", None) == correlation
+
+
+@pytest.mark.asyncio
+async def test_a_response_topic_cannot_make_the_service_forge(broker: Mosquitto, tmp_path: Path) -> None:
+    """The service may publish what an operator may not, and does not lend that right."""
+    async with (
+        sidecar(broker.url, tmp_path / "data"),
+        peer(broker.port, f"{CONTROL}/+/+", f"{PRESS}/#", mqtt_5=True) as operator,
+    ):
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ResponseTopic = f"{PRESS}/notify-next"
+        await operator.publish(f"{CONTROL}/ListJobs", properties=properties)
+        await operator.publish(f"{CONTROL}/ListThings")
+        seen = await operator.until(f"{CONTROL}/ListThings/accepted")
+    assert set(seen) == {f"{CONTROL}/ListJobs/accepted", f"{CONTROL}/ListThings/accepted"}
+
+
+@pytest.mark.parametrize(
+    ("topic", "allowed"),
+    [
+        ("ada/inbox", True),
+        ("$aws/control/ada/replies/7", True),
+        ("$aws/control/ada/CreateJob", False),
+        ("$aws/control/ada/CreateJob/accepted", False),
+        ("$aws/control/bob/replies/7", False),
+        ("$aws/things/press-7/jobs/notify", False),
+        ("$aws", False),
+        ("$SYS/broker/version", False),
+        ("", False),
+        ("inbox/+", False),
+        ("inbox/#", False),
+        ("x" * 513, False),
+    ],
+)
+def test_response_topics_that_are_allowed(topic: str, allowed: bool) -> None:
+    """Plain topics, and the operator's own branch where nothing can be mistaken for a request or a reply."""
+    assert may_answer_on(topic, "$aws", "ada") is allowed
