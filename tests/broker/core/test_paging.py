@@ -1,0 +1,104 @@
+"""Pages of lists that grow and shrink between two calls: nothing twice, nothing skipped."""
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+
+from thingjobs_broker.core.errors import InvalidRequestError
+from thingjobs_broker.core.paging import page
+
+
+@hypothesis.given(st.integers(0, 130), st.one_of(st.none(), st.integers(1, 40)))
+def test_pages_together_are_the_list(count: int, size: int | None) -> None:
+    """No token on the last page; 50 entries by default (control plane 1.6)."""
+    items = list(range(count))
+    found: list[int] = []
+    token = None
+    while True:
+        part, token = page(items, next_token=token, max_results=size)
+        assert len(part) <= (size or 50)
+        assert part or not count
+        found += part
+        if token is None:
+            break
+        assert len(part) == (size or 50)
+    assert found == items
+
+
+@hypothesis.given(
+    st.lists(st.sampled_from(["append", "delete"]), max_size=12), st.integers(1, 5), st.integers(0, 20)
+)
+def test_changes_between_pages_neither_repeat_nor_skip(changes: list[str], size: int, count: int) -> None:
+    """Keyset order (control plane 1.6, "Stability"): what was there all the time is listed once."""
+    items: list[int | None] = list(range(count))
+    always = set(range(count))
+    found: list[int] = []
+    token = None
+    pages = 0
+    while pages == 0 or token is not None:
+        part, token = page(items, next_token=token, max_results=size, keep=lambda item: item % 3 != 1)
+        found += part
+        if pages < len(changes):
+            if changes[pages] == "append":
+                items.append(len(items))
+            elif items:
+                items[(pages * 7) % len(items)] = None
+                always.discard((pages * 7) % len(items))
+        pages += 1
+    assert found == sorted(set(found))
+    assert {item for item in always if item % 3 != 1} <= set(found)
+
+
+def test_the_size_may_change_from_page_to_page() -> None:
+    """Control plane 1.6, "Mixed use"."""
+    items = list(range(10))
+    first, token = page(items, next_token=None, max_results=3)
+    second, token = page(items, next_token=token, max_results=None)
+    assert (first, second, token) == ([0, 1, 2], [3, 4, 5, 6, 7, 8, 9], None)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "x",
+        "bm90IGEgdG9rZW4=",
+        "W10=",
+        "WzFd",
+        "WyIxIiwyXQ==",
+        "Wy0xLDFd",
+        "!!!!",
+        "ü",
+        "😀" * 50,
+        "WzEsMV0",
+    ],
+)
+def test_a_token_of_somebody_else_is_refused(token: str) -> None:
+    """Control plane 1.6, "Bad token": one line that shows it, shortened."""
+    with pytest.raises(InvalidRequestError, match="nextToken") as refusal:
+        page([1, 2, 3], next_token=token, max_results=1)
+    assert len(refusal.value.message) < 150
+
+
+@hypothesis.given(st.text(max_size=30))
+def test_any_text_is_a_token_or_refused(token: str) -> None:
+    """Nothing else comes out."""
+    with pytest.raises(InvalidRequestError):
+        page(list(range(9)), next_token=token, max_results=1)
+
+
+def test_a_token_belongs_to_its_filters() -> None:
+    """Control plane 1.6, "Filters"."""
+    _, token = page([1, 2, 3], next_token=None, max_results=1, filters=("a", None))
+    assert page([1, 2, 3], next_token=token, max_results=9, filters=("a", None)) == ([2, 3], None)
+    for filters in (("b", None), (None, "a"), (), ("a",)):
+        with pytest.raises(InvalidRequestError, match="filters"):
+            page([1, 2, 3], next_token=token, max_results=1, filters=filters)
+
+
+def test_a_token_of_a_list_that_became_short_gives_the_empty_last_page() -> None:
+    """Everything behind it was deleted."""
+    items: list[int | None] = [1, 2, 3]
+    _, token = page(items, next_token=None, max_results=1)
+    items[1] = items[2] = None
+    assert page(items, next_token=token, max_results=1) == ([], None)

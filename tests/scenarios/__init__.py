@@ -1,0 +1,1 @@
+"""Transcripts of the core: commands, and every message that follows."""
