@@ -1,8 +1,9 @@
-"""amqtt's question who a client is, answered: from a password file, or by `Anyone` for trying things on
-loopback.
+"""amqtt's questions who a client is and which plain topics it may use, answered.
 
-The file has the format of `mosquitto_passwd`, `name:$7$iterations$salt$hash` (PBKDF2-HMAC-SHA512), so that
-one file serves both brokers. It is read again when it changes.
+A client is the CN of its verified certificate, or else the user whose password it knows; `Anyone` is for
+trying things on loopback. The password file has the format of `mosquitto_passwd`,
+`name:$7$iterations$salt$hash` (PBKDF2-HMAC-SHA512), so that one file serves both brokers. It is read again
+when it changes.
 """
 
 import asyncio
@@ -17,8 +18,11 @@ from typing import Any
 
 import structlog
 from amqtt.broker import BrokerContext
-from amqtt.plugins.base import BaseAuthPlugin
+from amqtt.contexts import Action
+from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
+
+from thingjobs_broker.tls import certified_name
 
 log = structlog.get_logger()
 
@@ -88,34 +92,50 @@ class Anyone(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no types
 
 
 class PasswordFile(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no types
-    """Lets in who knows a password of the file."""
+    """Lets in who shows a certificate that the listener has verified, or knows a password of the file."""
 
     @dataclasses.dataclass
     class Config:
-        """Where the file is."""
+        """Where the file is; without one nobody comes in with a password."""
 
-        file: str | Path
+        file: str | Path = ""
 
     def __init__(self, context: BrokerContext) -> None:
         super().__init__(context)
-        self._path = Path(self._option("file"))
-        self._hashes = read_password_file(self._path)
-        self._read_of = self._path.stat().st_mtime_ns
+        file = self._option("file")
+        self._path = Path(file) if file else None
+        self._hashes: dict[str, str] = {}
+        self._read_of = 0
+        if self._path is not None:
+            self._hashes = read_password_file(self._path)
+            self._read_of = self._path.stat().st_mtime_ns
 
     def _option(self, name: str) -> Any:
         return getattr(self.config, name)
 
     async def authenticate(self, *, session: Session) -> bool | None:
-        """Check the password off the event loop: a good hash is slow on purpose."""
+        """Tell whether the client is who it says.
+
+        A certificate wins: a user name besides it is ignored, as Mosquitto does with
+        `use_identity_as_username`. Plugins that decide about plain topics see who it is, too.
+        """
+        certified = certified_name()
+        if certified is not None:
+            session.username = certified
+            return True
         self._read_again_if_changed()
-        name, password = session.username, session.password
+        # The v1 SDKs append their version to the name (client-quirks).
+        name, password = (session.username or "").partition("?SDK=")[0], session.password
         if not name or password is None:
             return False
-        # The v1 SDKs append their version to the name (client-quirks).
-        hashed = self._hashes.get(name.partition("?SDK=")[0], _UNKNOWN_NAME_HASH)
+        session.username = name
+        hashed = self._hashes.get(name, _UNKNOWN_NAME_HASH)
+        # Off the event loop: a good hash is slow on purpose.
         return await asyncio.to_thread(verify_password, password, hashed)
 
     def _read_again_if_changed(self) -> None:
+        if self._path is None:
+            return
         try:
             changed_at = self._path.stat().st_mtime_ns
             if changed_at != self._read_of:
@@ -123,3 +143,21 @@ class PasswordFile(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no type
                 self._read_of = changed_at
         except (OSError, PasswordFileError) as error:
             log.warning("The password file is kept as last read", action="password_file", error=str(error))
+
+
+class NoPlainTopics(BaseTopicPlugin):  # type: ignore[misc]  # amqtt ships no types
+    """Refuses every topic outside the topic root; what lies under the root never reaches amqtt."""
+
+    @dataclasses.dataclass
+    class Config:
+        """No options."""
+
+    async def topic_filtering(
+        self,
+        *,
+        session: Session | None = None,  # noqa: ARG002 - amqtt's signature
+        topic: str | None = None,  # noqa: ARG002
+        action: Action | None = None,  # noqa: ARG002
+    ) -> bool | None:
+        """Refuse."""
+        return False

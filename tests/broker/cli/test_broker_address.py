@@ -33,7 +33,7 @@ def test_an_address_gives_host_port_user_and_tls(url: str, address: BrokerAddres
 )
 def test_a_wrong_address_is_an_error_of_usage(url: str) -> None:
     """One line that says what is expected."""
-    with pytest.raises(UsageError, match=r"expected mqtt://\[user@\]host\[:port\] or mqtts://") as raised:
+    with pytest.raises(UsageError, match=r"is not mqtt\[s\]://\[USER@\]HOST\[:PORT\]") as raised:
         broker_address(url)
     assert "\n" not in str(raised.value)
 
