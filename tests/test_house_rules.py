@@ -40,9 +40,16 @@ MAY_IMPORT = {
     "thingjobs_broker.core": {"thingjobs_protocol", "thingjobs_broker.core"},
     "thingjobs_broker.store": {"thingjobs_protocol", "thingjobs_broker.core", "thingjobs_broker.store"},
     "thingjobs_broker.clock": {"thingjobs_broker.clock"},
+    "thingjobs_broker.commits": {
+        *("thingjobs_broker.core", "thingjobs_broker.store", "thingjobs_broker.commits"),
+    },
     "thingjobs_broker.runner": {
         *("thingjobs_protocol", "thingjobs_broker.core", "thingjobs_broker.store"),
-        *("thingjobs_broker.clock", "thingjobs_broker.runner"),
+        *("thingjobs_broker.clock", "thingjobs_broker.commits", "thingjobs_broker.runner"),
+    },
+    "thingjobs_broker.snapshotter": {
+        *("thingjobs_broker.core", "thingjobs_broker.store", "thingjobs_broker.commits"),
+        *("thingjobs_broker.runner", "thingjobs_broker.snapshotter"),
     },
     "thingjobs_broker.front": {"thingjobs_protocol", "thingjobs_broker.front"},
     "thingjobs_broker": {"thingjobs_protocol", "thingjobs_broker"},

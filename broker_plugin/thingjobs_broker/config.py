@@ -15,6 +15,42 @@ class RegistrySettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class SnapshotSettings:
+    """When the state is written down as a whole, so that a start need not read all of the journal."""
+
+    journal_bytes: int = setting(
+        "A snapshot after so many bytes of journal, or half the size of the last one if that is more.",
+        default=64 * 1024 * 1024,
+        minimum=1024,
+    )
+    interval_seconds: float = setting(
+        "A snapshot after so long, if anything has changed.", default=3600.0, minimum=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RetentionSettings:
+    """How long the past is kept."""
+
+    days: int = setting("Executions and jobs that ended so long ago are forgotten.", default=730, minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class LimitsSettings:
+    """What one device may do."""
+
+    requests_per_second: int = setting(
+        "Requests of one thing in the long run; more are rejected with RequestThrottled. 0 for no limit.",
+        default=50,
+        minimum=0,
+        maximum=1_000_000,
+    )
+    requests_burst: int = setting(
+        "Requests of one thing at once, after a pause.", default=100, minimum=1, maximum=1_000_000
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class ServiceSettings:
     """What the service takes wherever it runs."""
 
@@ -24,7 +60,15 @@ class ServiceSettings:
     account: str = setting("The account in ARNs, twelve digits.", default="000000000000")
     log_level: str = setting("debug, info, warning or error.", default="info")
     json_logs: bool = setting("Log as JSON lines.", default=False)
+    disk_reserve_bytes: int = setting(
+        "With less free space changes are refused, while reads go on.",
+        default=64 * 1024 * 1024,
+        minimum=0,
+    )
     registry: RegistrySettings = dataclasses.field(default_factory=RegistrySettings)
+    snapshot: SnapshotSettings = dataclasses.field(default_factory=SnapshotSettings)
+    retention: RetentionSettings = dataclasses.field(default_factory=RetentionSettings)
+    limits: LimitsSettings = dataclasses.field(default_factory=LimitsSettings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +82,21 @@ class Settings(ServiceSettings):
         default="",
     )
     operators: list[str] = setting("User names that may use the control plane and see events.", default=[])
+    plain_topics: Literal["allow", "deny"] = setting(
+        "Whether clients may also use topics outside the topic root, which are none of the service's.",
+        default="allow",
+    )
+    tls_listen: list[str] = setting("Addresses of the MQTT listeners with TLS, as HOST:PORT.", default=[])
+    tls_certificate: str = setting("Certificate of the broker, with its chain.", default="")
+    tls_key: str = setting("Private key of the certificate.", default="")
+    tls_ca: str = setting(
+        "Certificates of who vouches for devices, whose own certificates then stand for a password.",
+        default="",
+    )
+    tls_crl: str = setting("Revoked certificates, as a list signed by tls_ca.", default="")
+    tls_require_certificate: bool = setting(
+        "Refuse clients that show no certificate, also those with a password.", default=False
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,28 +22,42 @@ if TYPE_CHECKING:
 FORGED: Final = b"forged"
 HONEST: Final = b"honest"
 
+HEAR_SECONDS_MAX: Final = 5.0
+"""After the broker has confirmed a message, how long the service waits to hear itself."""
+
+
+class NotTheService(Exception):
+    """The broker does not let the login do what the service has to do."""
+
 
 async def stranger_may_forge(service: Access, stranger: Access, root: str) -> bool:
     """Tell whether `stranger` can publish what only the service may, to somebody who listens as the service.
 
     Raises:
         ConnectionLost: the broker does not answer the service.
+        NotTheService: the service cannot publish there, or cannot listen.
 
     """
     name = f"thingjobs-check-{secrets.token_hex(4)}"
     topic = notify_topic(name, root)
     try:
-        async with asyncio.timeout(CONNECT_SECONDS_MAX):
+        async with asyncio.timeout(CONNECT_SECONDS_MAX + HEAR_SECONDS_MAX):
             async with plain_client(dataclasses.replace(service, client_id=name)) as witness:
                 await witness.subscribe(topic, qos=QOS)
                 await _try_to_forge(dataclasses.replace(stranger, client_id=f"{name}-stranger"), topic)
                 # What was forged has been routed before; nothing here waits for something not to happen.
                 await witness.publish(topic, HONEST, qos=QOS)
-                async for message in witness.messages:
-                    return message.payload == FORGED
+                return await _first_message(witness) == FORGED
     except (aiomqtt.MqttError, TimeoutError) as error:
         raise ConnectionLost(f"no answer to the check for forgery: {error}") from None
-    raise AssertionError("the messages never end")
+
+
+async def _first_message(witness: aiomqtt.Client) -> object:
+    try:
+        async with asyncio.timeout(HEAR_SECONDS_MAX):
+            return (await anext(witness.messages)).payload
+    except TimeoutError:
+        raise NotTheService from None
 
 
 async def _try_to_forge(stranger: Access, topic: str) -> None:

@@ -6,9 +6,10 @@ It knows no broker. Who may publish what is settled before `receive`; where mess
 from __future__ import annotations
 
 import asyncio
+import gc
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -16,20 +17,28 @@ from thingjobs_broker.clock import SystemClock
 from thingjobs_broker.core.naming import Naming
 from thingjobs_broker.core.service import JobsService
 from thingjobs_broker.core.state import State
+from thingjobs_broker.core.throttle import Throttle
+from thingjobs_broker.retention import Retention
 from thingjobs_broker.runner import Publisher, Runner
-from thingjobs_broker.store.files import OsFiles
-from thingjobs_broker.store.journal import Journal
+from thingjobs_broker.snapshotter import Policy, Snapshotter
+from thingjobs_broker.store.errors import StoreError
+from thingjobs_broker.store.files import Files, OsFiles
 from thingjobs_broker.store.lock import DataDirectoryLock, prepare_data_directory
-from thingjobs_broker.store.recover import recover
+from thingjobs_broker.store.store import Store
 from thingjobs_protocol import topics
 from thingjobs_protocol.errors import InvalidTopic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from thingjobs_broker.clock import Clock
     from thingjobs_broker.config import ServiceSettings
+    from thingjobs_broker.core.records import ServiceStarted
 
 log = structlog.get_logger()
+
+REQUEST_TOPIC_CHARACTERS_MAX: Final = 16_000
+"""A longer topic is not answered: that of its answer might not fit into the 65,535 bytes of MQTT."""
 
 
 class StartError(Exception):
@@ -45,51 +54,69 @@ class ServiceHost:
     def __init__(self, settings: ServiceSettings, failed: Callable[[BaseException], None]) -> None:
         self.failure: BaseException | None = None
         self.runner: Runner | None = None
+        self.new_clock: Callable[[int, ServiceStarted | None], Clock] = SystemClock
+        """Makes the clock from the time of the last record and the last start; a test puts its own."""
+        self.files: Files = OsFiles()
+        """The disk; a test puts its own."""
         self._settings = settings
         self._root = settings.topic_root
         self._failed = failed
         self._state = State()
-        self._journal: Journal | None = None
+        self._store: Store | None = None
         self._lock: DataDirectoryLock | None = None
+        self._state_at_end: State | None = None
+        self._snapshotter: Snapshotter | None = None
+        self._retention: Retention | None = None
 
     async def open(self) -> None:
         """Take the data directory and recover the state.
 
         Raises:
+            StartError: a setting cannot work.
             StoreError: the directory is held by another service, unusable, or damaged.
             OSError: the disk refuses.
 
         """
+        _check(self._settings)
         await asyncio.to_thread(self._open_store)
 
     def start(self, publisher: Publisher) -> None:
         """Run the service; what fell due while it was down is published soon."""
-        assert self._journal is not None, "open comes first"
-        settings = self._settings
-        naming = Naming(settings.region, settings.account, settings.topic_root)
-        service = JobsService(
-            self._state, lambda: str(uuid.uuid4()), naming, auto_register=settings.registry.auto_register
-        )
-        clock = SystemClock(self._state.last_at_ms, self._state.last_start)
-        self.runner = Runner(service, self._journal, clock, publisher, self.fail)
+        store, state = self._store, self._state
+        assert store is not None, "open comes first"
+        clock = self.new_clock(state.last_at_ms, state.last_start)
+        self.runner = Runner(state, store, self._new_service, clock, publisher, failed=self.fail)
+        # From here on it is the runner's, which may recover another one.
+        self._state = State()
         self.runner.start()
+        settings = self._settings
+        policy = Policy(settings.snapshot.journal_bytes, settings.snapshot.interval_seconds)
+        self._snapshotter = Snapshotter(self.runner, store, policy)
+        self._snapshotter.start()
+        self._retention = Retention(self.runner, settings.retention.days)
+        self._retention.start()
 
-    def receive(self, topic: str, payload: bytes, by: str | None, settled: Callable[[], None]) -> None:
+    def receive(self, topic: str, payload: bytes, by: str | None, settled: Callable[[], None]) -> int:
         """Bring a publish to the core; `settled` is called when the answer may leave, or when none is due.
 
         `by` is the operator's name; None takes the client id in the topic, where the broker vouches for it.
+        Returns for how many milliseconds its sender, who asks too fast, had better not be listened to.
         """
         runner = self.runner
         assert runner is not None, "start comes first"
+        if self.failure is not None:
+            # It stays unacknowledged; its sender asks again after the restart.
+            return 0
+        if len(topic) > REQUEST_TOPIC_CHARACTERS_MAX:
+            settled()
+            return 0
         try:
             try:
                 request = topics.parse_request(topic, self._root)
             except InvalidTopic as refusal:
-                runner.refuse(topic, refusal, settled)
-                return
+                return runner.refuse(topic, refusal, payload, settled)
             if request is not None:
-                runner.handle(request, payload, settled)
-                return
+                return runner.handle(request, payload, settled)
             control = topics.parse_control(topic, self._root)
             if control is None:
                 settled()
@@ -99,35 +126,77 @@ class ServiceHost:
             # A fault in the rules: the state can no longer be trusted, the journal can (habits 18 and 19).
             log.exception("A request failed", action="request_failed", topic=topic)
             self.fail(error)
+        return 0
 
     def fail(self, error: BaseException) -> None:
         """Report a failure after which the process must stop; only the first counts."""
         if self.failure is None:
             self.failure = error
+            if self._snapshotter is not None:
+                # A state that cannot be trusted must not be kept.
+                self._snapshotter.cancel()
             self._failed(error)
 
     async def finish(self) -> None:
         """Commit and publish what is in hand."""
+        for task in (self._retention, self._snapshotter):
+            if task is not None:
+                await task.close()
         if self.runner is not None:
-            await self.runner.close()
+            self._state_at_end = await self.runner.close()
 
     async def release(self) -> None:
-        """Let go of the disk."""
-        if self._journal is not None:
-            await asyncio.to_thread(self._journal.close)
+        """Take a last snapshot, so that the next start is quick, and let go of the disk."""
+        if self._store is not None:
+            await asyncio.to_thread(self._close_store, self._store)
         if self._lock is not None:
             self._lock.release()
+
+    def _close_store(self, store: Store) -> None:
+        state = self._state_at_end
+        if state is not None and self.failure is None and store.has_room_for_snapshot(use_reserve=True):
+            try:
+                store.write_snapshot(state)
+            except StoreError as error:
+                log.warning("The last snapshot failed", action="snapshot_failed", reason=str(error))
+        store.close()
+
+    def _new_service(self, state: State) -> JobsService:
+        settings = self._settings
+        naming = Naming(settings.region, settings.account, settings.topic_root)
+        rate, burst = settings.limits.requests_per_second, settings.limits.requests_burst
+        return JobsService(
+            state,
+            lambda: str(uuid.uuid4()),
+            naming,
+            auto_register=settings.registry.auto_register,
+            throttle=Throttle(rate, burst) if rate else None,
+        )
 
     def _open_store(self) -> None:
         data_dir = Path(self._settings.data_dir).absolute()
         prepare_data_directory(data_dir)
         self._lock = DataDirectoryLock(data_dir)
-        self._journal = Journal.open(OsFiles(), data_dir / "journal")
-        self._state = recover(self._journal)
+        store = Store(self.files, data_dir, reserve_bytes=self._settings.disk_reserve_bytes)
+        self._store = store
+        self._state = store.load()
+        # What was recovered is no garbage: never look through it again.
+        gc.collect()
+        gc.freeze()
         log.info(
             "The state is recovered",
             action="recovered",
-            entries=self._journal.last_position,
+            entries=store.position,
             things=len(self._state.things),
             jobs=len(self._state.jobs),
         )
+
+
+def _check(settings: ServiceSettings) -> None:
+    if not settings.data_dir:
+        # The working directory, which it would mean, is hardly ever meant.
+        message = "data_dir is empty; name a directory, such as /var/lib/thingjobs"
+        raise StartError(message)
+    if not settings.topic_root or not {"/", "+", "#", "\0"}.isdisjoint(settings.topic_root):
+        message = f"topic_root {settings.topic_root!r} is not one level of a topic, such as $aws"
+        raise StartError(message)

@@ -1,191 +1,300 @@
 """Drives the core for every adapter: handle, make durable, publish, re-arm (the duties listed in `core`).
 
-Group commit: whatever was handled while the disk synced goes into the next sync together, off the event loop.
-Every reply waits in one queue behind the writes it has seen; nothing else publishes.
+When the disk runs low or refuses, changes are refused and reads go on, from what is durable, until it takes
+writes again; nothing has to be restarted for that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from thingjobs_broker.store.record_codec import pack
+from thingjobs_broker.commits import Commits, Publisher, Waiting
+from thingjobs_broker.core.service import JobsService, control_unavailable, device_unavailable
+from thingjobs_broker.store.errors import JournalFailed, SnapshotFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from thingjobs_broker.clock import Clock
-    from thingjobs_broker.core.outcome import Message, Outcome
-    from thingjobs_broker.core.service import JobsService
-    from thingjobs_broker.store.journal import Journal
+    from thingjobs_broker.core.outcome import Outcome
+    from thingjobs_broker.core.retention import Cursor
+    from thingjobs_broker.core.state import State
+    from thingjobs_broker.store.store import Store
     from thingjobs_protocol.errors import Rejected
     from thingjobs_protocol.topics import ControlTopic, RequestTopic
+
+__all__ = ["Publisher", "Runner"]
 
 log = structlog.get_logger()
 
 CLOCK_CHECK_SECONDS: Final = 10
-"""How soon a correction of the wall clock is followed."""
+"""How soon a correction of the wall clock is followed, and a disk that others have filled is noticed."""
 
-
-class Publisher(Protocol):
-    """What an adapter does with messages whose records are durable."""
-
-    def publish(self, message: Message) -> None:
-        """Send a message to whoever is subscribed."""
-
-    def flush(self) -> None:
-        """End of a batch: let everything out that `publish` and the settled requests have gathered."""
+MEND_SECONDS: Final = 1
+"""How often a disk in trouble is tried again."""
 
 
 class Runner:
-    """The commit loop. `failed` is called once, when the disk fails: the process must stop and recover."""
+    """The service at work.
+
+    `failed` is called once, with a failure that cannot be mended while running: the process must stop.
+    `new_service` makes the rules for a state: that of the start, and the one recovered after the disk failed.
+    """
 
     def __init__(
         self,
-        service: JobsService,
-        journal: Journal,
+        state: State,
+        store: Store,
+        new_service: Callable[[State], JobsService],
         clock: Clock,
         publisher: Publisher,
+        *,
         failed: Callable[[BaseException], None],
     ) -> None:
-        self._service = service
-        self._journal = journal
+        self.commits = Commits(store, publisher, self._synced, self._append_failed)
+        self._store = store
+        self._new_service = new_service
         self._clock = clock
-        self._publisher = publisher
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._disk = ThreadPoolExecutor(1, "thingjobs-journal")
-        self._queue: list[tuple[Outcome, Callable[[], None] | None]] = []
-        self._entries: list[bytes] = []
-        self._pump_scheduled = False
-        self._syncing: asyncio.Future[int] | None = None
+        self._service: JobsService | None = new_service(state)
+        """None while what is durable is being read again."""
+        self._mending: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_deadline_ms: int | None = None
-        self._clock_check: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self._stopped = False
+
+    @property
+    def state(self) -> State | None:
+        """What is served; None while what is durable is being read again."""
+        return self._service.state if self._service is not None else None
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether changes are taken: the disk is not in trouble."""
+        return self._service is not None and not self._service.read_only and not self._stopped
 
     def start(self) -> None:
         """Fire what fell due while the service was down, and arm the timer."""
-        clock = self._clock
-        self._follow_clock()
-        self._commit(self._service.started(clock.boot_id, clock.uptime_ms(), clock.now_ms()), None)
-        self._fire_timers()
+        if self._store.has_room():
+            self._begin_work()
+        else:
+            self._refuse_changes()
+        self._look_around()
 
-    async def close(self) -> None:
-        """Commit and publish what is in hand, then release the disk thread."""
-        while (self._queue or self._syncing) and not self._stopped:
-            if self._syncing:
-                await asyncio.wait([self._syncing])
-                await asyncio.sleep(0)
-            else:
-                self._pump()
-        self._stopped = True
-        for handle in (self._timer, self._clock_check):
-            if handle is not None:
-                handle.cancel()
-        await self._loop.run_in_executor(None, self._disk.shutdown)
+    async def close(self) -> State | None:
+        """Commit and publish what is in hand, then release the disk thread.
+
+        Returns the state at the end, None where it is not the durable one.
+        """
+        await self.commits.drain()
+        state = self.state if self.commits.all_durable else None
+        self._stop()
+        if self._mending is not None:
+            self._mending.cancel()
+            await asyncio.wait([self._mending])
+        await self.commits.shut_down()
+        return state
 
     # The three things that can happen
 
-    def handle(self, request: RequestTopic, payload: bytes, settled: Callable[[], None] | None) -> None:
-        """A device asks; `settled` is called when the answer may leave."""
-        self._commit(self._service.handle(request, payload, self._clock.now_ms()), settled)
+    def handle(self, request: RequestTopic, payload: bytes, settled: Callable[[], None] | None) -> int:
+        """A device asks; `settled` is called when the answer may leave. See `Outcome.wait_ms`."""
+        refusal = partial(device_unavailable, request.topic, payload)
+        return self._ask(lambda service, now_ms: service.handle(request, payload, now_ms), refusal, settled)
 
-    def refuse(self, topic: str, refusal: Rejected, settled: Callable[[], None] | None) -> None:
-        """A device asks on a topic that names no operation."""
-        self._commit(self._service.refuse(topic, refusal, self._clock.now_ms()), settled)
+    def refuse(
+        self, topic: str, refusal: Rejected, payload: bytes, settled: Callable[[], None] | None
+    ) -> int:
+        """A device asks on a topic that names no operation. See `Outcome.wait_ms`."""
+        unavailable = partial(device_unavailable, topic, payload)
+        return self._ask(
+            lambda service, now_ms: service.refuse(topic, refusal, now_ms, payload), unavailable, settled
+        )
 
     def call(
         self, request: ControlTopic, payload: bytes, by: str, settled: Callable[[], None] | None
     ) -> None:
         """An operator asks."""
-        self._commit(self._service.call(request, payload, by, self._clock.now_ms()), settled)
+        refusal = partial(control_unavailable, request.topic, payload)
+        self._ask(lambda service, now_ms: service.call(request, payload, by, now_ms), refusal, settled)
 
     def clock_moved(self) -> None:
         """Look at the timers now: the clock was moved by hand."""
         self._fire_timers()
 
-    # The commit loop
-
-    def _commit(self, outcome: Outcome, settled: Callable[[], None] | None) -> None:
-        if self._stopped:
-            return
-        self._queue.append((outcome, settled))
+    def forget(self, cursor: Cursor, before_ms: int) -> Cursor | None:
+        """Delete one slice of what ended before `before_ms`; return where to go on, None at the end."""
+        service = self._service
+        if service is None or service.read_only:
+            return cursor
+        try:
+            outcome, following = service.forget(cursor, before_ms, self._clock.now_ms())
+        except Exception as error:
+            # A fault in the rules, as in `ServiceHost.receive`.
+            self._stop_for(error)
+            raise
         if outcome.records:
-            self._entries.append(pack(outcome.records))
-        if not self._pump_scheduled and self._syncing is None:
-            self._pump_scheduled = True
-            self._loop.call_soon(self._pump)
+            self.commits.add(outcome)
+        return following
 
-    def _pump(self) -> None:
-        """Start the next sync with all that has queued, or publish at once where nothing needs one."""
-        self._pump_scheduled = False
-        if self._syncing is not None or self._stopped or not self._queue:
-            return
-        batch, self._queue = self._queue, []
-        if not self._entries:
-            self._publish(batch)
-            return
-        entries, self._entries = self._entries, []
-        self._syncing = self._loop.run_in_executor(self._disk, self._journal.append, entries)
-        self._syncing.add_done_callback(partial(self._synced, batch))
+    def now_ms(self) -> int:
+        """Return the service's time."""
+        return self._clock.now_ms()
 
-    def _synced(
-        self, batch: list[tuple[Outcome, Callable[[], None] | None]], done: asyncio.Future[int]
-    ) -> None:
-        self._syncing = None
-        error = done.exception()
-        if error is not None:
-            # The state is ahead of the disk now: nothing of it may be told to anyone (architecture, durable
-            # before visible).
-            self._stopped = True
-            log.critical("The journal failed; the service stops", action="journal_failed", error=str(error))
-            self._failed(error)
-            return
-        self._publish(batch)
-        self._pump()
+    def _ask(
+        self,
+        ask: Callable[[JobsService, int], Outcome],
+        refusal: Callable[[int], Outcome],
+        settled: Callable[[], None] | None,
+    ) -> int:
+        service, now_ms = self._service, self._clock.now_ms()
+        outcome = ask(service, now_ms) if service is not None else refusal(now_ms)
+        self.commits.add(outcome, settled, refusal)
+        return outcome.wait_ms
 
-    def _publish(self, batch: list[tuple[Outcome, Callable[[], None] | None]]) -> None:
-        publish = self._publisher.publish
-        for outcome, settled in batch:
-            for message in outcome.messages:
-                publish(message)
-            if settled is not None:
-                settled()
-        self._publisher.flush()
+    # The disk
+
+    def _synced(self, has_room: bool) -> None:  # noqa: FBT001 - a callback
+        if not has_room:
+            self._refuse_changes()
         self._rearm()
+
+    def _refuse_changes(self) -> None:
+        """The disk runs low: before it is full, and a change half written."""
+        if self._service is not None and self.is_writable:
+            log.error("The disk is nearly full; changes are refused", action="disk_low")
+            self._service.read_only = True
+            self._rearm()
+            self._mend(self._regain_room())
+
+    def _append_failed(self, error: BaseException, lost: list[Waiting]) -> None:
+        if not isinstance(error, JournalFailed):
+            self._stop_for(error)
+            return
+        log.error("The disk refuses; changes are refused", action="disk_failed", error=str(error))
+        # It is ahead of the disk: nothing of it may be told to anyone (architecture, durable before visible).
+        self._service = None
+        self._rearm()
+        if self._mending is not None:
+            self._mending.cancel()
+        self._mend(self._regain_disk(lost))
+
+    def _mend(self, work: Coroutine[None, None, None]) -> None:
+        self._mending = self._loop.create_task(work)
+        self._mending.add_done_callback(self._mended)
+
+    def _mended(self, task: asyncio.Task[None]) -> None:
+        if task is self._mending:
+            self._mending = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._stop_for(error)
+
+    async def _regain_disk(self, lost: list[Waiting]) -> None:
+        """Cut off what failed, refuse who waited for it, read what is durable, write again when possible."""
+        reopened = await self._reopened()
+        now_ms = self._clock.now_ms()
+        refused = [one._replace(outcome=one.refusal(now_ms)) for one in lost if one.refusal is not None]
+        self.commits.publish(refused)
+        while (state := await self._durable_state(read_only=not reopened)) is None:
+            await asyncio.sleep(MEND_SECONDS)
+            reopened = reopened or await self._reopened()
+        self._service = self._new_service(state)
+        self._service.read_only = True
+        while not reopened:
+            await asyncio.sleep(MEND_SECONDS)
+            reopened = await self._reopened()
+        await self._regain_room()
+
+    async def _regain_room(self) -> None:
+        while not await self.commits.on_disk(partial(self._store.has_room, again=True)):  # noqa: ASYNC110
+            await asyncio.sleep(MEND_SECONDS)
+        log.warning("The disk takes changes again", action="disk_regained")
+        self._begin_work()
+
+    async def _reopened(self) -> bool:
+        try:
+            await self.commits.on_disk(self._store.reopen)
+        except JournalFailed:
+            return False
+        return True
+
+    async def _durable_state(self, *, read_only: bool) -> State | None:
+        try:
+            return await self.commits.on_disk(partial(self._store.load, read_only=read_only))
+        except (JournalFailed, SnapshotFailed):
+            return None
+
+    def _begin_work(self) -> None:
+        """Take changes, from a state that is durable."""
+        service = self._service
+        assert service is not None
+        service.read_only = False
+        clock = self._clock
+        self._follow_clock()
+        self.commits.add(service.started(clock.boot_id, clock.uptime_ms(), clock.now_ms()))
+        self._fire_timers()
+
+    def _stop_for(self, error: BaseException) -> None:
+        log.critical("The service stops", action="service_failed", error=str(error))
+        self._stop()
+        self._failed(error)
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self.commits.close()
+        for handle in (self._timer, self._watch):
+            if handle is not None:
+                handle.cancel()
 
     # Time
 
     def _rearm(self) -> None:
         """Arm the one timer for the core's next deadline."""
-        deadline_ms = self._service.next_deadline_ms()
+        deadline_ms = self._service.next_deadline_ms() if self._service and self.is_writable else None
         if deadline_ms == self._timer_deadline_ms and self._timer is not None:
             return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._timer_deadline_ms = deadline_ms
-        if deadline_ms is not None and not self._stopped:
+        if deadline_ms is not None:
             delay_seconds = max(0.0, (deadline_ms - self._clock.now_ms()) / 1000)
+            # The loop's time stands still while the machine sleeps, the service's does not: look again soon.
+            delay_seconds = min(delay_seconds, CLOCK_CHECK_SECONDS)
             self._timer = self._loop.call_later(delay_seconds, self._fire_timers)
 
-    def _follow_clock(self) -> None:
-        """Follow a correction of the wall clock, running deadlines first, so that nothing times out early."""
-        if self._clock_check is not None:
-            self._clock_check.cancel()
-        delta_ms = self._clock.behind_ms()
-        if delta_ms:
-            log.warning("The wall clock was corrected", action="clock_stepped", delta_ms=delta_ms)
-            self._commit(self._service.step_clock(delta_ms, self._clock.now_ms()), None)
-            self._clock.follow(delta_ms)
+    def _look_around(self) -> None:
+        """Look at what changes without a request: the wall clock, and the room on the disk."""
+        self._follow_clock()
+        if self.is_writable:
+            room = self._loop.create_task(self.commits.on_disk(self._store.has_room))
+            room.add_done_callback(lambda done: self._synced(done.cancelled() or done.result()))
         if not self._stopped:
-            self._clock_check = self._loop.call_later(CLOCK_CHECK_SECONDS, self._follow_clock)
+            self._watch = self._loop.call_later(CLOCK_CHECK_SECONDS, self._look_around)
+
+    def _follow_clock(self) -> None:
+        """Follow a correction of the wall clock, deadlines first, so that nothing times out early."""
+        delta_ms = self._clock.behind_ms() if self.is_writable else 0
+        if delta_ms and self._service is not None:
+            log.warning("The wall clock was corrected", action="clock_stepped", delta_ms=delta_ms)
+            self.commits.add(self._service.step_clock(delta_ms, self._clock.now_ms()))
+            self._clock.follow(delta_ms)
 
     def _fire_timers(self) -> None:
-        self._timer = None
-        self._commit(self._service.fire_timers(self._clock.now_ms()), None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._service is None or not self.is_writable:
+            return
+        try:
+            self.commits.add(self._service.fire_timers(self._clock.now_ms()))
+        except Exception as error:
+            # A fault in the rules, as in `ServiceHost.receive`.
+            log.exception("A timer failed", action="timer_failed")
+            self._stop_for(error)

@@ -1,4 +1,7 @@
-"""`thingjobs up`: one process that is the broker and the jobs service. `amqtt -c` runs no shutdown hooks; this does."""
+"""`thingjobs up`, broker and jobs service in one process, and `thingjobs serve`, the service beside a broker.
+
+`amqtt -c` runs no shutdown hooks; this does.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,13 @@ from thingjobs_broker import logs
 from thingjobs_broker.authentication import PasswordFileError
 from thingjobs_broker.host import StartError
 from thingjobs_broker.plugin import JobsPlugin, broker_config, check
+from thingjobs_broker.sidecar import Sidecar
+from thingjobs_broker.store.errors import StoreError
 
 if TYPE_CHECKING:
-    from thingjobs_broker.config import Settings
+    from collections.abc import Callable
+
+    from thingjobs_broker.config import Settings, SidecarSettings
 
 log = structlog.get_logger()
 
@@ -30,7 +37,7 @@ def run(settings: Settings) -> int:
     try:
         logs.configure(settings.log_level, json_lines=settings.json_logs)
         check(settings)
-        if not settings.anonymous and not settings.password_file:
+        if not settings.anonymous and not settings.password_file and not settings.tls_ca:
             message = "nothing tells who a client is: give --password-file FILE, or --anonymous to try it on loopback"
             raise StartError(message)
         return asyncio.run(_serve(settings))
@@ -38,11 +45,18 @@ def run(settings: Settings) -> int:
         return _complain(error)
 
 
+def run_sidecar(settings: SidecarSettings) -> int:
+    """Serve beside a broker until SIGINT or SIGTERM; return the exit code, as `run` does."""
+    try:
+        logs.configure(settings.log_level, json_lines=settings.json_logs)
+        return asyncio.run(_serve_beside(settings))
+    except (StartError, StoreError, OSError, ValueError) as error:
+        return _complain(error)
+
+
 async def _serve(settings: Settings) -> int:
-    loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    _on_signals(stop.set)
     try:
         broker = Broker(broker_config(settings))
     except PluginInitError as error:
@@ -53,10 +67,26 @@ async def _serve(settings: Settings) -> int:
     await broker.start()
     if plugin.failure is None:
         for address in plugin.listening:
-            print(f"listening on mqtt://{address}", flush=True)  # noqa: T201 - the one line that scripts wait for
+            print(f"listening on {address}", flush=True)  # noqa: T201 - the one line that scripts wait for
         await stop.wait()
     await broker.shutdown()
     return _complain(plugin.failure) if plugin.failure else EXIT_OK
+
+
+async def _serve_beside(settings: SidecarSettings) -> int:
+    def ready() -> None:
+        print(f"serving beside {settings.broker}", flush=True)  # noqa: T201 - scripts wait for it
+
+    sidecar = Sidecar(settings, ready)
+    _on_signals(sidecar.stop)
+    await sidecar.run()
+    return _complain(sidecar.host.failure) if sidecar.host.failure else EXIT_OK
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
 
 
 def _complain(error: BaseException) -> int:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from thingjobs_broker.access import access_of, stranger_of
-from thingjobs_broker.forgery import stranger_may_forge
+from thingjobs_broker.forgery import NotTheService, stranger_may_forge
 from thingjobs_broker.host import ServiceHost, StartError
-from thingjobs_broker.outbox import Outbox, Outgoing
+from thingjobs_broker.outbox import Outbox
 from thingjobs_broker.paho_link import ConnectionLost, untested
+from thingjobs_broker.responses import Responses
 from thingjobs_broker.rivals import Rivals
 from thingjobs_broker.transport import Connection, with_correlation
-from thingjobs_protocol.topics import ACCEPTED, REJECTED, SERVICE_ONLY_ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,14 +42,12 @@ RETRY_SECONDS_MAX: Final = 30.0
 FINISH_SECONDS_MAX: Final = 5.0
 """What the broker gets at the end to take the last answers."""
 
-CORRELATION_BYTES_MAX: Final = 512
-RESPONSE_TOPIC_CHARACTERS_MAX: Final = 512
-
 REFUSED_FOR_GOOD: Final = {
     0x84: "it may speak MQTT 3.1.1 only: give --mqtt-version 3.1.1",
     0x85: "choose another --client-id",
     0x86: "check the user in --broker and THINGJOBS_PASSWORD",
-    0x87: "give the user its rights in the broker's access control list",
+    # Mosquitto also says so where the password is wrong.
+    0x87: "check the user in --broker and THINGJOBS_PASSWORD, and its rights in the access control list",
     0x8A: "the broker has banned the service",
     0x8C: "the broker asks for another way to log in",
 }
@@ -60,21 +58,6 @@ def topic_filters(root: str) -> list[str]:
     """Return what the service subscribes to: requests only, so that it never hears itself."""
     jobs = f"{root}/things/+/jobs"
     return [f"{jobs}/get", f"{jobs}/start-next", f"{jobs}/+/get", f"{jobs}/+/update", f"{root}/control/+/+"]
-
-
-def may_answer_on(topic: str, root: str, client_id: str) -> bool:
-    """Tell whether an operator may have an answer sent to `topic` (MQTT 5, response topic).
-
-    The service may publish what the operator may not, and lends that right to nobody: no reserved topic, save
-    the operator's own branch of the control plane, and there neither a request nor what looks like a reply.
-    """
-    if not topic or len(topic) > RESPONSE_TOPIC_CHARACTERS_MAX or not {"+", "#", "\0"}.isdisjoint(topic):
-        return False
-    own = f"{root}/control/{client_id}/"
-    if topic.startswith(own):
-        levels = topic.removeprefix(own).split("/")
-        return len(levels) > 1 and levels[-1] not in SERVICE_ONLY_ENDINGS
-    return not topic.startswith(("$", f"{root}/")) and topic != root
 
 
 class Sidecar:
@@ -110,7 +93,7 @@ class Sidecar:
         self._idle.set()
         self._handled: dict[int, int] = {}
         """By packet id, a fingerprint of what arrived in the broker's present session."""
-        self._control_reply: Outgoing | None = None
+        self._responses = Responses(settings.topic_root)
 
     def stop(self) -> None:
         """Finish what is in hand and return from `run`."""
@@ -243,6 +226,12 @@ class Sidecar:
                     f"{self._address} lets anybody forge the service's messages: give it a password file and"
                     " the access control list of broker_plugin/mosquitto, or try it out with --insecure"
                 )
+        except NotTheService:
+            who = f"user {self._access.user!r}" if self._access.user else "a client without a user name"
+            raise StartError(
+                f"{self._address} does not let {who} publish and hear what the service has to: name the"
+                " service's user in --broker, and give it its rights (broker_plugin/mosquitto/acl)"
+            ) from None
         except ConnectionLost:
             self._stranger = stranger
             raise
@@ -319,36 +308,18 @@ class Sidecar:
         if response_topic is None:
             return settled
         correlation = getattr(message.properties, "CorrelationData", b"")
-        client_id = topic.removeprefix(self._control).partition("/")[0]
-        if (
-            not may_answer_on(response_topic, self._root, client_id)
-            or len(correlation) > CORRELATION_BYTES_MAX
-        ):
-            log.warning(
-                "An operator's response topic is not allowed; the answer goes to the usual topic only",
-                action="response_topic_refused",
-                client_id=client_id,
-                response_topic=response_topic[:RESPONSE_TOPIC_CHARACTERS_MAX],
-            )
-            return settled
 
-        def answered() -> None:
-            reply = self._control_reply
-            if reply is not None and reply.topic in (f"{topic}/{ACCEPTED}", f"{topic}/{REJECTED}"):
-                self._outbox.publish(response_topic, reply.payload, with_correlation(correlation))
-            self._control_reply = None
-            settled()
+        def send(payload: bytes) -> None:
+            self._outbox.publish(response_topic, payload, with_correlation(correlation))
 
-        return answered
+        return self._responses.settled(topic, response_topic, correlation, send=send, settled=settled)
 
     # What the runner publishes (runner.Publisher)
 
     def publish(self, message: Message) -> None:
         """Send a message; it is kept until the broker has confirmed it."""
-        payload = message.payload()
-        self._outbox.publish(message.topic, payload)
-        if message.topic.startswith(self._control):
-            self._control_reply = Outgoing(message.topic, payload)
+        self._outbox.publish(message.topic, message.payload())
+        self._responses.published(message)
 
     def flush(self) -> None:
         """Let a batch out."""

@@ -1,8 +1,9 @@
 """The agent as a machine: inputs and the time go in, commands come out. Does no I/O and reads no clock.
 
 Theory of operation. There is at most one job in hand. It is asked for (ASKING), its handlers are looked at
-(PREPARING), its steps run one after the other (RUNNING, and STOPPING when one must end early), and its result
-is sent until the service has answered (REPORTING). RECONCILING is the way back after a crash: before anything
+(PREPARING), unless somebody at the device said "not now" (HELD); its steps run one after the other (RUNNING,
+STOPPING when one must end early, REBOOTING when one takes the device down), and its result is sent until the
+service has answered (REPORTING). RECONCILING is the way back after a crash: before anything
 runs again, the service is asked whether it still wants it. `TABLE` holds every (state, input) that means
 something; all others change nothing.
 
@@ -19,9 +20,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from thingjobs_agent.events import Accepted, Command, Connected, Disconnected, Input, Rejected, ShutDown
-from thingjobs_agent.machine import asking, reporting, running, taking_up
-from thingjobs_agent.machine.state import Limits, Machine, State
+from thingjobs_agent.events import (
+    Accepted,
+    Command,
+    Connected,
+    Disconnected,
+    Hold,
+    HoldChanged,
+    Input,
+    Rejected,
+    ShutDown,
+)
+from thingjobs_agent.machine import asking, holding, rebooting, reporting, running, taking_up, telling
+from thingjobs_agent.machine.state import BEATING, Limits, Machine, State
 from thingjobs_agent.work import Checkpoint
 from thingjobs_protocol.status import TERMINAL
 from thingjobs_protocol.topics import Api
@@ -40,6 +51,7 @@ DESCRIBE_REJECTED: Final = "get/rejected"
 UPDATE_ACCEPTED: Final = "update/accepted"
 UPDATE_REJECTED: Final = "update/rejected"
 STEP_OVERDUE: Final = "StepOverdue"
+HOLD_OVER: Final = "HoldOver"
 
 TABLE: Final[dict[tuple[State, str], Callable[[Machine, Any, int], None]]] = {
     # Nothing to do, or no connection.
@@ -52,6 +64,18 @@ TABLE: Final[dict[tuple[State, str], Callable[[Machine, Any, int], None]]] = {
     (State.ASKING, "NextChanged"): asking.remember_to_ask,
     (State.ASKING, START_NEXT_ACCEPTED): taking_up.handed,
     (State.ASKING, "ShutDown"): asking.stop_now,
+    # A job is in hand, and somebody at the device wants it to wait.
+    (State.HELD, "HoldChanged"): holding.hold_changed,
+    (State.HELD, HOLD_OVER): holding.hold_over,
+    (State.HELD, "Connected"): reporting.verify,
+    (State.HELD, "NextChanged"): running.verify_unless_next,
+    (State.HELD, "PendingChanged"): running.verify_unless_listed,
+    (State.HELD, DESCRIBE_ACCEPTED): holding.described_held,
+    (State.HELD, DESCRIBE_REJECTED): reporting.dropped,
+    (State.HELD, UPDATE_ACCEPTED): telling.send_progress,
+    (State.HELD, UPDATE_REJECTED): holding.held_refused,
+    (State.HELD, "CancelAsked"): running.cancel_here,
+    (State.HELD, "ShutDown"): asking.stop_now,
     # A job is in hand and nothing has been done yet.
     (State.PREPARING, "HandlersChecked"): taking_up.checked,
     (State.PREPARING, "Connected"): reporting.verify,
@@ -59,6 +83,7 @@ TABLE: Final[dict[tuple[State, str], Callable[[Machine, Any, int], None]]] = {
     (State.PREPARING, "PendingChanged"): running.verify_unless_listed,
     (State.PREPARING, DESCRIBE_ACCEPTED): taking_up.described_preparing,
     (State.PREPARING, DESCRIBE_REJECTED): reporting.dropped,
+    (State.PREPARING, "CancelAsked"): running.cancel_here,
     (State.PREPARING, "ShutDown"): asking.stop_now,
     # A handler runs.
     (State.RUNNING, "StepExited"): running.step_exited,
@@ -69,15 +94,21 @@ TABLE: Final[dict[tuple[State, str], Callable[[Machine, Any, int], None]]] = {
     (State.RUNNING, "PendingChanged"): running.verify_unless_listed,
     (State.RUNNING, DESCRIBE_ACCEPTED): running.described_running,
     (State.RUNNING, DESCRIBE_REJECTED): running.stop_gone,
-    (State.RUNNING, UPDATE_ACCEPTED): running.send_progress,
+    (State.RUNNING, UPDATE_ACCEPTED): telling.send_progress,
     (State.RUNNING, UPDATE_REJECTED): running.progress_refused,
+    (State.RUNNING, "CancelAsked"): running.stop_canceled_here,
     (State.RUNNING, "ShutDown"): running.stop_for_shutdown,
     # A handler has been told to end; its end is all that counts.
     (State.STOPPING, "StepExited"): running.stopped,
+    # The device is going down; only that it cannot, or does not, is of interest.
+    (State.REBOOTING, "StepExited"): running.reboot_failed,
+    (State.REBOOTING, STEP_OVERDUE): rebooting.not_down_in_time,
+    (State.REBOOTING, "ShutDown"): asking.stop_now,
     # An interrupted job may run again, once the service has said that it still wants it.
     (State.RECONCILING, "Connected"): reporting.verify,
     (State.RECONCILING, DESCRIBE_ACCEPTED): taking_up.described_reconciling,
     (State.RECONCILING, DESCRIBE_REJECTED): taking_up.refused_reconciling,
+    (State.RECONCILING, "CancelAsked"): running.cancel_here,
     (State.RECONCILING, "ShutDown"): asking.stop_now,
     # The result is known and stored.
     (State.REPORTING, "Connected"): reporting.verify,
@@ -108,6 +139,7 @@ class Agent:
         jitter: Callable[[], float],
         checkpoint: Checkpoint | None = None,
         is_checkpoint_lost: bool = False,
+        boot_id: str = "",
     ) -> None:
         """Prepare to take up where the stored checkpoint says.
 
@@ -117,9 +149,10 @@ class Agent:
             jitter: A source of numbers in [0, 1).
             checkpoint: What was stored last, if anything.
             is_checkpoint_lost: There was one, and it cannot be read.
+            boot_id: The kernel's name for the time since the device came up.
 
         """
-        self._machine = Machine(limits, token_prefix, jitter)
+        self._machine = Machine(limits, token_prefix, jitter, boot_id)
         self._machine.is_checkpoint_lost = is_checkpoint_lost
         self._checkpoint = checkpoint
 
@@ -128,9 +161,10 @@ class Agent:
         """What the agent is doing."""
         return self._machine.state
 
-    def start(self) -> list[Command]:
+    def start(self, now_ms: int, hold: Hold | None = None) -> list[Command]:
         """Take up what an earlier life left behind. Called once, before anything else."""
-        taking_up.resume(self._machine, self._checkpoint)
+        self._machine.set_hold(hold, now_ms)
+        taking_up.resume(self._machine, self._checkpoint, now_ms)
         return self._taken()
 
     def handle(self, given: Input, now_ms: int) -> list[Command]:
@@ -146,6 +180,8 @@ class Agent:
             machine.requests.drop()
             # What was in flight may be lost; the newest details are sent again after the next connect.
             machine.is_progress_waiting = machine.progress is not None
+        elif isinstance(given, HoldChanged):
+            machine.set_hold(given.hold, now_ms)
         elif isinstance(given, ShutDown):
             machine.is_shutting_down = True
         self._act(type(given).__name__, given, now_ms)
@@ -157,14 +193,23 @@ class Agent:
         machine.commands += machine.requests.fire(now_ms)
         if machine.step_deadline_ms is not None and machine.step_deadline_ms <= now_ms:
             self._act(STEP_OVERDUE, None, now_ms)
-        elif machine.state is State.RUNNING:
+        if machine.hold_deadline_ms is not None and machine.hold_deadline_ms <= now_ms:
+            self._act(HOLD_OVER, None, now_ms)
+        if machine.state in BEATING:
+            if machine.heartbeat_due_ms is not None and machine.heartbeat_due_ms <= now_ms:
+                telling.beat(machine, now_ms)
             # A progress report whose answer was missed makes room for the next one.
-            running.send_progress(machine, None, now_ms)
+            telling.send_progress(machine, None, now_ms)
         return self._taken()
 
     def next_deadline_ms(self) -> int | None:
         """Return when to call `fire_timers`; None: not before something else happens."""
-        deadlines = (self._machine.requests.next_deadline_ms(), self._machine.step_deadline_ms)
+        machine = self._machine
+        deadlines = [machine.requests.next_deadline_ms(), machine.step_deadline_ms]
+        if machine.state is State.HELD:
+            deadlines.append(machine.hold_deadline_ms)
+        if machine.is_verified:
+            deadlines.append(machine.heartbeat_due_ms)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def _handle_answer(self, answer: Accepted | Rejected, now_ms: int) -> None:
@@ -180,7 +225,7 @@ class Agent:
                 code=answer.response.code,
                 reason=answer.response.message,
             )
-        elif machine.state is State.RUNNING and _shows_end(answer, machine.in_hand().identity.job_id):
+        elif machine.state in BEATING and _shows_end(answer, machine.in_hand().identity.job_id):
             reporting.verify(machine, None, now_ms)
 
     def _act(self, name: str, given: object, now_ms: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from thingjobs_agent.work import Checkpoint, decode_checkpoint, encode_checkpoin
 CHECKPOINT_NAME: Final = "checkpoint.json"
 LOCK_NAME: Final = "lock"
 WORK_NAME: Final = "work"
+LOCK_WAITS_SECONDS: Final = (0.05, 0.1, 0.15, 0)
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -56,14 +58,27 @@ class Store:
                 f"the state directory {self.directory} cannot be used: {error.strerror}; "
                 "choose another with --state-dir, or make it writable for this user"
             ) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not self._take_lock():
             self.close()
             raise AlreadyRunningError(
                 f"another agent runs with the state directory {self.directory}; "
                 "stop it, or choose another with --state-dir"
-            ) from None
+            )
+        # For the engineer's commands, which want to signal us.
+        os.truncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def _take_lock(self) -> bool:
+        """Take the lock; the engineer's commands touch it for an instant, which is waited for."""
+        assert self._lock is not None
+        for wait_seconds in LOCK_WAITS_SECONDS:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(wait_seconds)
+            else:
+                return True
+        return False
 
     def close(self) -> None:
         """Give the lock up."""
@@ -84,7 +99,7 @@ class Store:
                 return loaded
             aside = self._free_name()
             self.path.rename(aside)
-            self._sync_directory()
+            _sync_directory(self.directory)
         except OSError as error:
             raise StateDirectoryError(
                 f"the checkpoint {self.path} cannot be read: {error.strerror}; check the disk and its owner"
@@ -114,38 +129,49 @@ class Store:
             OSError: nothing has changed on disk.
 
         """
-        aside = self.path.with_suffix(".tmp")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            view = memoryview(encode_checkpoint(checkpoint))
-            while view:
-                view = view[os.write(descriptor, view) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        aside.rename(self.path)
-        self._sync_directory()
+        write_whole(self.path, encode_checkpoint(checkpoint))
 
-    def is_locked(self) -> bool:
-        """Tell whether an agent holds the lock now."""
-        with contextlib.suppress(OSError):
-            descriptor = os.open(self.directory / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+    def holder(self) -> int | None:
+        """Return the process id of the agent that holds the lock now, or None."""
+        with contextlib.suppress(OSError, ValueError):
+            descriptor = os.open(self.directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return True
+                return int(os.pread(descriptor, 32, 0))
             finally:
                 os.close(descriptor)
-        return False
-
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        return None
 
     def _free_name(self) -> Path:
         """Return a name for what is set aside; the number is bounded so that a bad disk is not filled."""
         names = [self.directory / f"{CHECKPOINT_NAME}.unreadable-{number}" for number in range(1, 10)]
         return next((name for name in names if not name.exists()), names[-1])
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file by way of another name; when this returns, it survives a power cut.
+
+    Raises:
+        OSError: nothing has changed on disk.
+
+    """
+    aside = path.with_suffix(".tmp")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    aside.rename(path)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,24 +1,17 @@
-"""The command line: `thingjobs-agent run | status | validate`. Reads arguments, prints, and picks the exit
-code.
-"""
+"""The command line: reads arguments, finds the command, and picks the exit code."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import dataclasses
 import difflib
+import importlib
 import os
 import sys
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
-import msgspec
-
-from thingjobs_agent.config import Settings, absolute, broker_of, load_settings
-from thingjobs_agent.document import DocumentError, parse
-from thingjobs_agent.errors import EXIT_FAULT, EXIT_INVALID_DOCUMENT, EXIT_OK, AgentError, UsageError
-from thingjobs_protocol.limits import JOB_DOCUMENT_BYTES_MAX
+from thingjobs_agent.config import Settings
+from thingjobs_agent.errors import EXIT_OK, AgentError, UsageError
 
 EPILOG: Final = """\
 examples:
@@ -26,11 +19,15 @@ examples:
       --state-dir /var/lib/thingjobs-agent --handler-dir /etc/thingjobs-agent/handlers
   thingjobs-agent run --config /etc/thingjobs-agent/agent.toml
   thingjobs-agent status --json
-  thingjobs-agent validate job.json
+  thingjobs-agent logs -f
+  thingjobs-agent hold --for 2h --reason "replacing the power supply"
+  thingjobs-agent plan job.json
+  thingjobs-agent doctor
 
 Every option of run is also a key of the settings file and an environment variable:
---state-dir, state_dir = "...", THINGJOBS_AGENT_STATE_DIR. The password is only in the file,
-in password_file or in THINGJOBS_AGENT_PASSWORD.
+--state-dir, state_dir = "...", THINGJOBS_AGENT_STATE_DIR; every command takes them, and
+--config FILE or THINGJOBS_AGENT_CONFIG. The password is only in the file, in password_file
+or in THINGJOBS_AGENT_PASSWORD.
 
 SIGTERM and SIGINT stop the agent. A running handler gets SIGTERM and, after
 --cancel-grace-period-seconds, SIGKILL; its job is reported at the next start as FAILED
@@ -38,12 +35,99 @@ SIGTERM and SIGINT stop the agent. A running handler gets SIGTERM and, after
 
 exit codes:
   0   done; for run: stopped by a signal
-  1   validate: the document would be rejected
+  1   the answer is no: the document would be rejected, the job failed, a check found a fault
   2   an option, a setting or a file named by one is wrong
   3   the state directory cannot be used
-  4   another agent runs with this state directory
+  4   another agent runs with this state directory, or a job is in the way
+  5   the broker or the service gives no answer
+  6   there is no such job or log on this device
   70  a fault of the agent itself
 """
+
+DOCUMENT: Final = (
+    ("document",),
+    {"metavar": "DOCUMENT", "help": "file with the job document, - for standard input"},
+)
+REASON: Final = (("--reason",), {"required": True, "metavar": "TEXT", "help": "why; operators see it"})
+OFFLINE: Final = (("--offline",), {"action": "store_true", "help": "leave the network out"})
+
+
+class _Command:
+    """One command: its help, the function that does it, its own arguments."""
+
+    def __init__(self, summary: str, place: str, *arguments: Any) -> None:
+        self.summary = summary
+        self.module, _, self.function = place.partition(".")
+        self.arguments = arguments
+
+
+COMMANDS: Final = {
+    "run": _Command(
+        "connect and run jobs until stopped",
+        "running.run",
+        (("--json",), {"action": "store_true", "help": "log as JSON, short for --log-format json"}),
+    ),
+    "status": _Command("show the job in hand", "looking.status"),
+    "history": _Command(
+        "show the last jobs",
+        "looking.history",
+        (("--count",), {"type": int, "default": 20, "metavar": "N", "help": "how many; 20 if not given"}),
+    ),
+    "show": _Command(
+        "show what is known of a job", "looking.show_job", (("job_id",), {"metavar": "JOB", "help": "its id"})
+    ),
+    "logs": _Command(
+        "show what the handlers of a job printed",
+        "looking.logs",
+        (("job_id",), {"nargs": "?", "metavar": "JOB", "help": "its id; the newest if not given"}),
+        (("-f", "--follow"), {"action": "store_true", "help": "go on with what is added"}),
+        (("--lines",), {"type": int, "metavar": "N", "help": "only the last ones"}),
+    ),
+    "next": _Command("show what the agent does next, and ask the service", "checking.next_job"),
+    "validate": _Command("check the form of a job document", "documents.validate", DOCUMENT),
+    "plan": _Command("show what a document would do here, without doing it", "documents.plan", DOCUMENT),
+    "run-document": _Command(
+        "run a document here, without any service",
+        "documents.run_document",
+        DOCUMENT,
+        (("--dry-run",), {"action": "store_true", "help": "only plan"}),
+    ),
+    "handlers": _Command(
+        "list the handlers and whether they may run; check fails if one may not",
+        "checking.handlers",
+        (("what",), {"choices": ("list", "check"), "metavar": "list|check", "help": "print, or also fail"}),
+    ),
+    "hold": _Command(
+        "begin no new job for a while",
+        "running.hold",
+        (
+            ("--for",),
+            {"dest": "duration", "required": True, "metavar": "TIME", "help": "such as 30m, 2h, 1d"},
+        ),
+        REASON,
+    ),
+    "unhold": _Command("end a hold", "running.unhold"),
+    "cancel": _Command(
+        "end the job in hand, which is reported as failed",
+        "running.cancel",
+        (("job_id",), {"nargs": "?", "metavar": "JOB", "help": "its id, to be sure"}),
+        (("--reason",), {"default": "no reason given", "metavar": "TEXT", "help": "why; operators see it"}),
+    ),
+    "doctor": _Command("check this device and its way to the service", "checking.doctor", OFFLINE),
+    "support-bundle": _Command(
+        "collect what helpers need, without secrets",
+        "checking.support_bundle",
+        (("--output",), {"metavar": "FILE", "help": "where to; a name with the time if not given"}),
+        OFFLINE,
+    ),
+    "config": _Command(
+        "show the settings",
+        "looking.config",
+        (("what",), {"choices": ("show",), "metavar": "show", "help": "print them"}),
+        (("--effective",), {"action": "store_true", "help": "also those left at their default"}),
+        (("--origin",), {"action": "store_true", "help": "also where each comes from"}),
+    ),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -83,8 +167,11 @@ def main(arguments: list[str]) -> int:
         command = commands[options.command]
         close = difflib.get_close_matches(unknown[0].partition("=")[0], command.known_options(), n=1)
         command.error(f"unknown option {unknown[0]}" + (f"; did you mean {close[0]}?" if close else ""))
+    chosen = COMMANDS[options.command]
+    # A command imports what it needs, so that the others start quickly and the agent stays small.
+    module = importlib.import_module(f"thingjobs_agent.commands.{chosen.module}")
     try:
-        return int(options.act(options))
+        return int(getattr(module, chosen.function)(options))
     except AgentError as error:
         print(f"thingjobs-agent: {error}", file=sys.stderr)  # noqa: T201 - the command line
         return error.exit_code
@@ -102,123 +189,28 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    made = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    parsers: dict[str, _Parser] = {}
+    for name, command in COMMANDS.items():
+        each = made.add_parser(name, help=command.summary, allow_abbrev=False)
+        parsers[name] = each
+        for names, how in command.arguments:
+            each.add_argument(*names, **how)
+        if name != "run":
+            each.add_argument("--json", action="store_true", help="print JSON")
+        each.add_argument("--config", metavar="FILE", help="settings file (TOML)")
+        _add_settings(each, are_shown=name == "run")
+    return parser, parsers
 
-    run_ = commands.add_parser("run", help="connect and run jobs until stopped", allow_abbrev=False)
-    run_.add_argument("--config", metavar="FILE", help="settings file (TOML)")
-    run_.add_argument("--json", action="store_true", help="log as JSON, short for --log-format json")
+
+def _add_settings(parser: _Parser, *, are_shown: bool) -> None:
     for field in dataclasses.fields(Settings):
         if not field.metadata["secret"]:
-            flag = "--" + field.name.replace("_", "-")
-            run_.add_argument(flag, dest=field.name, metavar="VALUE", help=field.metadata["help"])
-    run_.set_defaults(act=_run)
-
-    status = commands.add_parser(
-        "status", help="show the job in hand, agent running or not", allow_abbrev=False
-    )
-    status.add_argument("--config", metavar="FILE", help="settings file (TOML)")
-    status.add_argument(
-        "--state-dir", metavar="DIR", help=Settings.__dataclass_fields__["state_dir"].metadata["help"]
-    )
-    status.add_argument("--json", action="store_true", help="print JSON")
-    status.set_defaults(act=_status)
-
-    validate = commands.add_parser(
-        "validate", help="check a job document without running it", allow_abbrev=False
-    )
-    validate.add_argument(
-        "document", metavar="DOCUMENT", help="file with the job document, - for standard input"
-    )
-    validate.add_argument("--json", action="store_true", help="print JSON")
-    validate.set_defaults(act=_validate)
-    return parser, {"run": run_, "status": status, "validate": validate}
-
-
-def _run(options: argparse.Namespace) -> int:
-    # The MQTT library and the log are not small, and only this command needs them.
-    import structlog  # noqa: PLC0415
-
-    from thingjobs_agent.checkpoint import Store  # noqa: PLC0415
-    from thingjobs_agent.driver import Driver  # noqa: PLC0415
-    from thingjobs_agent.logs import configure  # noqa: PLC0415
-
-    flags = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Settings)}
-    if options.json:
-        flags["log_format"] = "json"
-    settings = load_settings(options.config, flags, os.environ)
-    broker = broker_of(settings)
-    _check_handler_dir(absolute(settings.handler_dir))
-    store = Store(absolute(settings.state_dir))
-    store.prepare()
-    configure(settings.log_format, settings.log_level)
-    log = structlog.get_logger().bind(thing_name=settings.thing)
-    try:
-        asyncio.run(Driver(settings, broker, store, log).run())
-    except AgentError:
-        raise
-    except Exception:
-        log.exception("The agent stops because of a fault of its own", action="fault")
-        return EXIT_FAULT
-    finally:
-        store.close()
-    log.info("Stopped", action="stopped")
-    return EXIT_OK
-
-
-def _check_handler_dir(handler_dir: Path) -> None:
-    """Say at once what would otherwise reject every job."""
-    from thingjobs_agent.handlers import directory_refusal  # noqa: PLC0415
-
-    if not handler_dir.is_dir():
-        raise UsageError(
-            f"handler_dir {handler_dir} is not a directory; create it, or give it with --handler-dir"
-        )
-    refusal = directory_refusal(handler_dir.stat(), str(handler_dir))
-    if refusal is not None:
-        raise UsageError(refusal)
-
-
-def _status(options: argparse.Namespace) -> int:
-    from thingjobs_agent.status import read_status, status_lines  # noqa: PLC0415
-
-    settings = load_settings(options.config, {"state_dir": options.state_dir}, os.environ)
-    status = read_status(absolute(settings.state_dir))
-    _print_json(status) if options.json else _print_lines(status_lines(status))
-    return EXIT_OK
-
-
-def _validate(options: argparse.Namespace) -> int:
-    text = _read_document(options.document)
-    fault = None
-    if len(text) > JOB_DOCUMENT_BYTES_MAX:
-        fault = f"the document is larger than {JOB_DOCUMENT_BYTES_MAX} bytes"
-    else:
-        try:
-            steps = len(parse(text).steps)
-        except DocumentError as error:
-            fault = str(error)
-    if options.json:
-        _print_json({"is_valid": fault is None, "reason": fault})
-    elif fault is None:
-        _print_lines([f"valid: {steps} steps" if steps > 1 else "valid: 1 step"])
-    else:
-        _print_lines([f"invalid: {fault}"])
-    return EXIT_OK if fault is None else EXIT_INVALID_DOCUMENT
-
-
-def _read_document(name: str) -> bytes:
-    try:
-        if name == "-":
-            return sys.stdin.buffer.read(JOB_DOCUMENT_BYTES_MAX + 1)
-        with Path(name).open("rb") as file:
-            return file.read(JOB_DOCUMENT_BYTES_MAX + 1)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(msgspec.json.format(msgspec.json.encode(value)).decode())  # noqa: T201 - the command line
-
-
-def _print_lines(lines: list[str]) -> None:
-    print("\n".join(lines))  # noqa: T201 - the command line
+            # Of little interest elsewhere, but all commands take them.
+            is_shown = are_shown or field.name in ("state_dir", "handler_dir")
+            parser.add_argument(
+                "--" + field.name.replace("_", "-"),
+                dest=field.name,
+                metavar="VALUE",
+                help=field.metadata["help"] if is_shown else argparse.SUPPRESS,
+            )

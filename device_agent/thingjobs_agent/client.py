@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ BACKOFF_SECONDS_MAX: Final = 64.0
 STABLE_SECONDS: Final = 10.0
 """A connection that lasted this long was a good one: the backoff begins anew."""
 CALL_SECONDS_MAX: Final = 10.0
+TURN_SECONDS_MAX: Final = BACKOFF_SECONDS_MAX + 6 * CALL_SECONDS_MAX
+"""An attempt to connect and the wait after it take no longer, or something hangs."""
 CANCEL_AGAIN_SECONDS: Final = 0.25
 SUBACK_FAILURE: Final = 0x80
 
@@ -59,6 +62,7 @@ class MqttClient:
         self._log = log
         self._inbox = Inbox(thing_name, root)
         self._outbox: asyncio.Queue[tuple[str, bytes]] | None = None
+        self._turned_at = time.monotonic()
 
     def send(self, command: Send) -> None:
         """Queue a request for the connection there is; without one it is not sent."""
@@ -66,12 +70,22 @@ class MqttClient:
             topic = request_topic(command.api, self._thing_name, command.job_id, self._root)
             self._outbox.put_nowait((topic, encode(command.message)))
 
+    async def flush(self) -> None:
+        """Wait until the broker has all that was sent; returns at once without a connection."""
+        if self._outbox is not None:
+            await self._outbox.join()
+
+    def is_turning(self) -> bool:
+        """Tell whether `run` holds a connection, or tries to get one as often as it should."""
+        return self._outbox is not None or time.monotonic() - self._turned_at < TURN_SECONDS_MAX
+
     async def run(self) -> None:
         """Keep connected until canceled."""
         loop = asyncio.get_running_loop()
         failures = 0
         while True:
             began = loop.time()
+            self._turned_at = time.monotonic()
             reason = await self._connection()
             failures = 1 if loop.time() - began >= STABLE_SECONDS else failures + 1
             wait_seconds = backoff_seconds(failures, self._jitter())
@@ -101,6 +115,7 @@ class MqttClient:
                     await self._carry(client, self._outbox)
                 finally:
                     self._outbox = None
+                    self._turned_at = time.monotonic()
                     self._deliver(Disconnected())
         except (aiomqtt.MqttError, SubscribeError, OSError, ValueError) as error:
             return str(error) or type(error).__name__
@@ -162,6 +177,7 @@ async def _publish(client: aiomqtt.Client, outbox: asyncio.Queue[tuple[str, byte
     while True:
         topic, payload = await outbox.get()
         await client.publish(topic, payload, qos=QOS)
+        outbox.task_done()
 
 
 async def end(*tasks: asyncio.Task[None]) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from thingjobs_agent.errors import UsageError
+from thingjobs_agent.local import HANDLERS_TABLE, Local, Rule, read_commands, read_rules
 from thingjobs_agent.machine.state import Limits
+from thingjobs_agent.secret_files import check_private, read_private, read_text
 from thingjobs_protocol.limits import THING_NAME_PATTERN
 from thingjobs_protocol.settings import SettingsError, resolve, setting
 from thingjobs_protocol.topics import DEFAULT_ROOT
@@ -21,7 +23,6 @@ from thingjobs_protocol.topics import DEFAULT_ROOT
 ENV_PREFIX: Final = "THINGJOBS_AGENT"
 CONFIG_VARIABLE: Final = "THINGJOBS_AGENT_CONFIG"
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
-SECRET_BYTES_MAX: Final = 64 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,16 +56,66 @@ class Settings:
     restarts_max: int = setting(
         "How often an interrupted job may run again.", default=3, minimum=0, maximum=100
     )
+    heartbeat_seconds: int = setting(
+        "Longest silence about a job that runs.", default=300, minimum=10, maximum=86_400
+    )
+    reboot_command: list[str] = setting(
+        "What a reboot step runs; empty: reboots are off.", default=["shutdown", "-r", "now"]
+    )
+    reboot_wait_seconds: int = setting(
+        "Longest wait for the device to go down.", default=300, minimum=1, maximum=86_400
+    )
+    reboots_max: int = setting(
+        "How often one step may ask for its reboot before the job fails.", default=3, minimum=1, maximum=100
+    )
+    allowed_commands: list[str] = setting(
+        "Commands that runCommand may run, as /path/to/program arguments; a last * stands for any "
+        "further ones. Empty: runCommand is off.",
+        default=[],
+    )
+    evaluate_conditions: bool = setting(
+        "Reject jobs whose conditions do not hold here, instead of ignoring conditions.", default=False
+    )
+    facts: list[str] = setting("Facts for conditions besides the built-in ones, as name=value.", default=[])
+    legacy_std_err: bool = setting(
+        "A flat document without allowStdErr fails when its handler writes to stderr.", default=False
+    )
     environment: list[str] = setting("Names of variables that handlers may see besides.", default=[])
+    handler_user: str | None = setting(
+        "User that handlers run as; the agent's own if not given.", default=None
+    )
+    limit_cpu_seconds: int | None = setting(
+        "Processor time of a handler.", default=None, minimum=1, maximum=2**31
+    )
+    limit_memory_mib: int | None = setting(
+        "Address space of each process of a handler.", default=None, minimum=1, maximum=2**31
+    )
+    limit_processes: int | None = setting(
+        "Processes of the user a handler runs as; does not hold for root.",
+        default=None,
+        minimum=1,
+        maximum=2**31,
+    )
+    limit_file_mib: int | None = setting(
+        "Size of a file a handler writes.", default=None, minimum=1, maximum=2**31
+    )
+    redact_file: str | None = setting(
+        "File with texts, one a line, that no report and no log may show.", default=None
+    )
     log_format: Literal["text", "json"] = setting("Form of the log on standard error.", default="text")
     log_level: Literal["debug", "info", "warning", "error"] = setting("What to log.", default="info")
 
-    def limits(self) -> Limits:
-        """Return what bears on decisions."""
+    def limits(self, facts: dict[str, str] | None = None) -> Limits:
+        """Return what bears on decisions; `facts` if conditions are evaluated."""
         return Limits(
             step_timeout_ms=self.step_timeout_seconds * 1000,
             grace_ms=self.cancel_grace_period_seconds * 1000,
             restarts_max=self.restarts_max,
+            reboot_wait_ms=self.reboot_wait_seconds * 1000,
+            reboots_max=self.reboots_max,
+            heartbeat_ms=self.heartbeat_seconds * 1000,
+            is_std_err_strict=self.legacy_std_err,
+            facts=facts,
         )
 
 
@@ -80,19 +131,34 @@ class Broker:
     tls: ssl.SSLContext | None
 
 
-def load_settings(config: str | None, flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
-    """Return the settings from all their sources.
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All there is to know before the agent starts. `origins` says where each setting came from."""
+
+    settings: Settings
+    local: Local
+    origins: Mapping[str, str]
+    secrets: tuple[str, ...] = dataclasses.field(repr=False)
+
+
+def load_config(config: str | None, flags: Mapping[str, object], environ: Mapping[str, str]) -> Config:
+    """Return the settings from all their sources, and the local rules from the file.
 
     Raises:
         UsageError: a file that cannot be read, an unknown key, a wrong value.
 
     """
     path = config or environ.get(CONFIG_VARIABLE)
+    file_name = path or "the settings file"
+    file = _read_toml(path) if path else {}
+    rules = read_rules(file.pop(HANDLERS_TABLE, {}), file_name)
+    if path and "password" in file:
+        check_private(path, "the settings file, which holds the password,")
     try:
-        settings, _ = resolve(
+        settings, origins = resolve(
             Settings,
-            file=_read_toml(path) if path else None,
-            file_name=path or "the settings file",
+            file=file,
+            file_name=file_name,
             environ=environ,
             env_prefix=ENV_PREFIX,
             env_ignored=(CONFIG_VARIABLE,),
@@ -100,7 +166,33 @@ def load_settings(config: str | None, flags: Mapping[str, object], environ: Mapp
         )
     except SettingsError as error:
         raise UsageError(str(error)) from None
-    return settings
+    return Config(settings, _local(settings, rules), origins, _secrets(settings))
+
+
+def _local(settings: Settings, rules: dict[str, Rule]) -> Local:
+    for pair in settings.facts:
+        if not pair.partition("=")[1] or pair.startswith("="):
+            raise UsageError(f"facts must be name=value, not {pair!a}")
+    return Local(
+        handler_dir=absolute(settings.handler_dir),
+        commands=read_commands(settings.allowed_commands),
+        reboot_command=tuple(settings.reboot_command),
+        default=Rule(
+            user=settings.handler_user,
+            cpu_seconds=settings.limit_cpu_seconds,
+            memory_mib=settings.limit_memory_mib,
+            processes=settings.limit_processes,
+            file_mib=settings.limit_file_mib,
+        ),
+        rules=rules,
+    )
+
+
+def _secrets(settings: Settings) -> tuple[str, ...]:
+    """Return what must not be shown: the password, and what the operator lists."""
+    listed = read_private(settings.redact_file, "redact_file") if settings.redact_file else ""
+    found = [*listed.splitlines(), password_of(settings) or ""]
+    return tuple(secret for secret in found if secret)
 
 
 def broker_of(settings: Settings) -> Broker:
@@ -125,8 +217,8 @@ def broker_of(settings: Settings) -> Broker:
         port=port,
         client_id=settings.client_id or settings.thing,
         username=settings.username or user or settings.thing,
-        password=_password(settings),
-        tls=_tls(settings) if scheme == "mqtts" else None,
+        password=password_of(settings),
+        tls=tls_of(settings) if scheme == "mqtts" else None,
     )
 
 
@@ -155,22 +247,37 @@ def _split_url(url: str) -> tuple[str, str, int, str | None]:
     return parts.scheme, parts.hostname, port or PORTS[parts.scheme], unquote(parts.username or "") or None
 
 
-def _password(settings: Settings) -> str | None:
+def password_of(settings: Settings) -> str | None:
+    """Return the MQTT password, wherever it is.
+
+    Raises:
+        UsageError: it is given twice, cannot be read, or others can read it.
+
+    """
     if settings.password_file is None:
         return settings.password
     if settings.password is not None:
         raise UsageError("password and password_file are both given; keep one of them")
-    text = _read(settings.password_file, "password_file")
+    text = read_private(settings.password_file, "password_file")
     return text.partition("\n")[0].rstrip("\r")
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
+def tls_of(settings: Settings) -> ssl.SSLContext:
+    """Return how to speak TLS: with the authorities given, which replace the system's, and our certificate.
+
+    Raises:
+        UsageError: a file cannot be used, or others can read the key.
+
+    """
     if settings.tls_key_file is not None and settings.tls_cert_file is None:
         raise UsageError("tls_key_file is given without tls_cert_file")
-    for key in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
-        name = getattr(settings, key)
-        if name is not None:
-            _read(name, key)
+    for key in ("tls_ca_file", "tls_cert_file"):
+        if getattr(settings, key) is not None:
+            read_text(getattr(settings, key), key)
+    if settings.tls_key_file is not None:
+        read_private(settings.tls_key_file, "tls_key_file")
+    elif settings.tls_cert_file is not None:
+        check_private(settings.tls_cert_file, "tls_cert_file, which holds the key as well,")
     try:
         context = ssl.create_default_context(cafile=settings.tls_ca_file)
         if settings.tls_cert_file is not None:
@@ -179,16 +286,6 @@ def _tls(settings: Settings) -> ssl.SSLContext:
     except (OSError, ValueError) as error:
         raise UsageError(f"the TLS files cannot be used: {error}") from None
     return context
-
-
-def _read(name: str, key: str) -> str:
-    try:
-        with Path(name).open(encoding="utf-8") as file:
-            return file.read(SECRET_BYTES_MAX)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{key} {name} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
 
 
 def _read_toml(path: str) -> dict[str, object]:

@@ -10,87 +10,124 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from thingjobs_agent import handlers, leftovers
+from thingjobs_agent import control, kin
 from thingjobs_agent.agent import Agent
-from thingjobs_agent.checkpoint import WORK_NAME, Store
-from thingjobs_agent.client import MqttClient, end
-from thingjobs_agent.config import Broker, Settings, absolute
-from thingjobs_agent.environment import handler_environment
+from thingjobs_agent.checkpoint import Store
+from thingjobs_agent.client import end
+from thingjobs_agent.config import Config
 from thingjobs_agent.errors import StateDirectoryError
 from thingjobs_agent.events import (
+    CancelAsked,
     CheckHandlers,
     Command,
     FinishWork,
-    HandlersChecked,
+    HoldChanged,
     Input,
     Note,
+    Reboot,
     Send,
     ShutDown,
     StartStep,
-    StepExited,
-    StepProgressed,
     Stop,
     StopStep,
     StoreCheckpoint,
 )
-from thingjobs_agent.process import HandlerProcess
-from thingjobs_agent.work import Checkpoint, Identity
+from thingjobs_agent.facts import facts_of_device
+from thingjobs_agent.history import Entry, History
+from thingjobs_agent.notify import Notifier
+from thingjobs_agent.redaction import Secrets
+from thingjobs_agent.steps import Steps
+from thingjobs_agent.work import Checkpoint, Identity, Phase
 
 STORE_RETRY_SECONDS: Final = 10.0
 """A full disk may be emptied by somebody; until then the job waits."""
+LAST_WORDS_SECONDS: Final = 2.0
+"""How long a reboot waits for what is still to be sent."""
+BOOT_ID_PATH: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Link(Protocol):
+    """The way to the service."""
+
+    def send(self, command: Send) -> None:
+        """Send a request, if there is a connection."""
+
+    async def flush(self) -> None:
+        """Wait until all that was given to `send` is out."""
+
+    async def run(self) -> None:
+        """Keep connected until canceled."""
+
+    def is_turning(self) -> bool:
+        """Tell whether `run` still does what it should, connected or not."""
 
 
 class Driver:
     """One agent, from start to stop."""
 
-    def __init__(self, settings: Settings, broker: Broker, store: Store, log: Any) -> None:
-        """Take a store whose lock is held."""
-        self._settings = settings
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        log: Any,
+        link: Callable[[Callable[[Input], None]], Link],
+        notifier: Notifier,
+    ) -> None:
+        """Take a store whose lock is held; `link` makes the way to the service, given where its inputs go."""
+        self._config = config
         self._store = store
         self._log = log
-        self._handler_dir = absolute(settings.handler_dir)
-        self._work_dir = store.directory / WORK_NAME
         self._inputs: asyncio.Queue[Input | BaseException] = asyncio.Queue()
         self._shut_down = asyncio.Event()
-        self._is_stopped = False
-        self._process: HandlerProcess | None = None
-        self._step: asyncio.Task[None] | None = None
-        self._client = MqttClient(
-            broker,
+        self._stop: Stop | None = None
+        self._began_at: dict[Identity, int] = {}
+        self._history = History(store.directory)
+        self._notifier = notifier
+        self._link = link(self._inputs.put_nowait)
+        settings = config.settings
+        self._steps = Steps(
+            config.local,
+            store.directory,
             settings.thing,
-            root=settings.topic_root,
-            keepalive_seconds=settings.keepalive_seconds,
-            is_session_persistent=settings.persistent_session,
+            allowed_environment=settings.environment,
+            secrets=Secrets(config.secrets),
             deliver=self._inputs.put_nowait,
-            jitter=random.random,
             log=log,
         )
 
-    async def run(self) -> None:
-        """Run until SIGTERM or SIGINT.
+    async def run(self) -> bool:
+        """Run until SIGTERM or SIGINT, or until a job wants the agent to begin anew; tell whether that is so.
 
         Raises:
             StateDirectoryError: the checkpoint cannot be read, or could not be written when it was time to
             stop.
 
         """
+        kin.become_subreaper()
         agent = self._start_agent()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ask_to_stop, number.name)
-        client = asyncio.create_task(self._client.run())
-        client.add_done_callback(self._task_ended)
+        loop.add_signal_handler(control.LOOK_SIGNAL, self._look)
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        link = asyncio.create_task(self._link.run())
+        link.add_done_callback(self._task_ended)
         try:
-            await self._carry_out(agent.start())
-            while not self._is_stopped:
+            await self._carry_out(agent.start(now_ms(), control.hold_of(self._store.directory, time.time())))
+            self._look()
+            self._notifier.ready()
+            while self._stop is None:
                 await self._carry_out(await self._next(agent))
+                if self._link.is_turning():
+                    self._notifier.turned(agent.state.value)
         finally:
-            if self._process is not None:
-                # Only a fault of the agent itself leads here with a handler running.
-                leftovers.kill(self._store.directory)
-            await end(client)
+            self._notifier.stopping()
+            # Only a fault of the agent itself leads here with a handler running.
+            self._steps.kill()
+            await end(link)
+        return self._stop.is_restart
 
     def _start_agent(self) -> Agent:
         """Clean up after an earlier life and take its checkpoint."""
@@ -102,30 +139,47 @@ class Driver:
                 path=str(loaded.path),
                 reason=loaded.fault,
             )
-        killed = leftovers.kill(self._store.directory)
+        checkpoint = loaded.checkpoint
+        self._kill_leftovers(checkpoint, is_lost=loaded.fault is not None)
+        self._steps.clear(None if checkpoint is None else checkpoint.identity)
+        settings = self._config.settings
+        return Agent(
+            limits=settings.limits(
+                facts_of_device(settings.thing, settings.facts) if settings.evaluate_conditions else None
+            ),
+            token_prefix=os.urandom(6).hex(),
+            jitter=random.random,
+            checkpoint=checkpoint,
+            is_checkpoint_lost=loaded.fault is not None,
+            boot_id=_boot_id(),
+        )
+
+    def _kill_leftovers(self, checkpoint: Checkpoint | None, *, is_lost: bool) -> None:
+        """Kill what a job in hand left running; what finished jobs started on purpose lives on."""
+        in_hand = checkpoint is not None and checkpoint.phase is not Phase.DONE
+        if not (in_hand or is_lost):
+            return
+        identity = None if checkpoint is None else checkpoint.identity
+        killed = kin.kill_leftovers(self._store.directory, identity)
         if killed:
             self._log.warning(
                 "Killed what an earlier life left running", action="leftovers_killed", processes=killed
             )
-        self._clear_work(None if loaded.checkpoint is None else loaded.checkpoint.identity)
-        return Agent(
-            limits=self._settings.limits(),
-            token_prefix=os.urandom(6).hex(),
-            jitter=random.random,
-            checkpoint=loaded.checkpoint,
-            is_checkpoint_lost=loaded.fault is not None,
-        )
 
     async def _next(self, agent: Agent) -> list[Command]:
         """Wait for an input or a deadline, whichever is first, and ask the machine."""
         deadline_ms = agent.next_deadline_ms()
         if deadline_ms is not None and deadline_ms <= now_ms():
             return agent.fire_timers(now_ms())
-        wait_seconds = None if deadline_ms is None else (deadline_ms - now_ms()) / 1000
+        waits = [self._notifier.interval_seconds]
+        if deadline_ms is not None:
+            waits.append((deadline_ms - now_ms()) / 1000)
         try:
-            given = await asyncio.wait_for(self._inputs.get(), wait_seconds)
+            given = await asyncio.wait_for(
+                self._inputs.get(), min((each for each in waits if each is not None), default=None)
+            )
         except TimeoutError:
-            return agent.fire_timers(max(now_ms(), deadline_ms or 0))
+            return agent.fire_timers(now_ms())
         if isinstance(given, BaseException):
             raise given
         return agent.handle(given, now_ms())
@@ -136,24 +190,46 @@ class Driver:
                 case StoreCheckpoint():
                     await self._store_checkpoint(command.checkpoint)
                 case Send():
-                    self._client.send(command)
+                    self._link.send(command)
                 case Note():
                     self._write_log(command)
                 case CheckHandlers():
-                    found = handlers.refusals(command.document, self._handler_dir)
-                    self._inputs.put_nowait(HandlersChecked(found))
-                case StartStep():
-                    self._start_step(command)
-                case StopStep():
-                    self._stop_step(command)
+                    self._steps.check(command.document)
+                case StartStep() | StopStep() | Reboot():
+                    await self._do_step(command)
                 case FinishWork():
-                    self._clear_work(None)
+                    self._finish(command)
                 case Stop():
-                    self._is_stopped = True
+                    self._stop = command
+
+    async def _do_step(self, command: StartStep | StopStep | Reboot) -> None:
+        match command:
+            case StartStep():
+                self._began_at.setdefault(command.identity, int(time.time()))
+                self._steps.start(command)
+            case StopStep():
+                self._steps.stop(command)
+            case Reboot():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._link.flush(), LAST_WORDS_SECONDS)
+                self._steps.reboot(command.step)
 
     def _write_log(self, note: Note) -> None:
         log: Callable[..., Any] = getattr(self._log, note.level)
         log(note.sentence, action=note.action, **note.fields)
+
+    def _finish(self, command: FinishWork) -> None:
+        self._steps.clear(None)
+        control.drop(self._store.directory, control.CANCEL_NAME)
+        entry = Entry(
+            *command.identity,
+            status=command.report.status,
+            status_details=command.report.status_details,
+            ending=command.ending,
+            ended_at=int(time.time()),
+            began_at=self._began_at.pop(command.identity, 0),
+        )
+        self._history.add(entry)
 
     async def _store_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Store, however long it takes: what stands behind it in the list must not happen before."""
@@ -167,81 +243,11 @@ class Driver:
             self._log.error(
                 "Cannot go on without the disk; trying again", action="checkpoint_failed", reason=reason
             )
+            self._notifier.turned("waiting for the disk")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._shut_down.wait(), STORE_RETRY_SECONDS)
             if self._shut_down.is_set():
                 raise StateDirectoryError(f"{reason}; free space or repair the disk")
-
-    # -- handlers
-
-    def _start_step(self, command: StartStep) -> None:
-        program = handlers.resolve(command.step, self._handler_dir)
-        if isinstance(program, handlers.Refusal):
-            self._inputs.put_nowait(StepExited(refusal=program.reason))
-            return
-        try:
-            directory = self._step_directory(command.identity, program.run_as)
-        except OSError as error:
-            refusal = f"no working directory for the handler: {error.strerror}"
-            self._inputs.put_nowait(StepExited(refusal=refusal))
-            return
-        progress_path = directory / f"progress-{command.label.partition('/')[0]}"
-        self._process = HandlerProcess(
-            program,
-            environment=handler_environment(
-                command,
-                thing_name=self._settings.thing,
-                state_dir=self._store.directory,
-                progress_path=progress_path,
-                run_as=program.run_as,
-                own=os.environ,
-                allowed=self._settings.environment,
-            ),
-            directory=directory,
-            progress_path=progress_path,
-            on_progress=lambda details: self._inputs.put_nowait(StepProgressed(details)),
-        )
-        self._log.info(
-            "Starting a handler", action="step_started", job_id=command.identity.job_id, step=command.label
-        )
-        is_temporary = program.run_as is not None
-        self._step = asyncio.create_task(self._run_step(self._process, directory if is_temporary else None))
-        self._step.add_done_callback(self._task_ended)
-
-    async def _run_step(self, process: HandlerProcess, temporary: Path | None) -> None:
-        ended = await process.run()
-        if process.is_stop_asked:
-            # Whoever left the group with a session of its own is found by its environment.
-            leftovers.kill(self._store.directory)
-        if temporary is not None:
-            _remove(temporary)
-        self._process = None
-        self._inputs.put_nowait(ended)
-
-    def _stop_step(self, command: StopStep) -> None:
-        if self._process is not None:
-            self._process.stop(command.grace_ms / 1000)
-
-    def _step_directory(self, identity: Identity, run_as: handlers.RunAs | None) -> Path:
-        """Return the working directory: one for all steps of a job, or one for another user alone."""
-        if run_as is not None:
-            import tempfile  # noqa: PLC0415 - rarely needed, and not small
-
-            # The state directory is closed to other users.
-            directory = Path(tempfile.mkdtemp(prefix="thingjobs-"))
-            os.chown(directory, run_as.uid, run_as.gid)
-            return directory
-        directory = self._work_dir / f"{identity.job_id}-{identity.execution_number}"
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return directory
-
-    def _clear_work(self, kept: Identity | None) -> None:
-        """Remove the working files of jobs that are over."""
-        kept_name = None if kept is None else f"{kept.job_id}-{kept.execution_number}"
-        with contextlib.suppress(FileNotFoundError):
-            for entry in self._work_dir.iterdir():
-                if entry.name != kept_name:
-                    _remove(entry)
 
     # -- the outside
 
@@ -249,6 +255,18 @@ class Driver:
         self._log.info("Stopping", action="stopping", signal=signal_name)
         self._shut_down.set()
         self._inputs.put_nowait(ShutDown())
+
+    def _look(self) -> None:
+        """Take what somebody at the device asked for."""
+        directory = self._store.directory
+        self._inputs.put_nowait(HoldChanged(control.hold_of(directory, time.time())))
+        request = control.read_cancel(directory)
+        if request is not None:
+            self._log.warning("Canceled at the device", action="cancel_asked", job_id=request.job_id)
+            self._inputs.put_nowait(CancelAsked(request.job_id, request.execution_number, request.reason))
+
+    def _reap(self) -> None:
+        kin.reap(self._steps.pids)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         """Pass a fault of a task on to the loop; nothing is swallowed."""
@@ -261,7 +279,9 @@ def now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-def _remove(directory: Path) -> None:
-    import shutil  # noqa: PLC0415 - not needed while idle
-
-    shutil.rmtree(directory, ignore_errors=True)
+def _boot_id() -> str:
+    """Return the kernel's name for the time since it came up; empty where it has none."""
+    try:
+        return BOOT_ID_PATH.read_text().strip()
+    except OSError:
+        return ""

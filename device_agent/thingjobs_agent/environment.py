@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from thingjobs_agent.document import VERSION
 from thingjobs_agent.events import StartStep
-from thingjobs_agent.handlers import RunAs
-from thingjobs_agent.leftovers import MARK
+from thingjobs_agent.handlers import PATH_DEFAULT, RunAs
+from thingjobs_agent.kin import MARK
+from thingjobs_agent.process import Files
 
 INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ")
-PATH_DEFAULT: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MINUTE_MS: Final = 60_000
 
 
@@ -24,7 +25,7 @@ def handler_environment(
     *,
     thing_name: str,
     state_dir: Path,
-    progress_path: Path,
+    files: Files,
     run_as: RunAs | None,
     own: Mapping[str, str],
     allowed: Iterable[str] = (),
@@ -42,7 +43,10 @@ def handler_environment(
         "THINGJOBS_EXECUTION_NUMBER": str(command.identity.execution_number),
         # Rounded up: a handler that is told 0 minutes could do nothing with it.
         "THINGJOBS_TIMEOUT_MINUTES": str(-(-command.timeout_ms // MINUTE_MS)),
-        "THINGJOBS_PROGRESS_FILE": str(progress_path),
+        "THINGJOBS_PROGRESS_FILE": str(files.progress),
+        "THINGJOBS_THEN_FILE": str(files.then),
+        # The first argument is the user in one form and not in the other (8.3).
+        "THINGJOBS_SCHEMA": "flat" if command.step.is_flat else VERSION,
         MARK: str(state_dir),
     }
 

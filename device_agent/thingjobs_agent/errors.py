@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 EXIT_OK: Final = 0
-EXIT_INVALID_DOCUMENT: Final = 1
+EXIT_NO: Final = 1
+"""A question was answered with no: an invalid document, a failed check, a job that failed."""
 EXIT_FAULT: Final = 70
 
 
@@ -28,6 +29,18 @@ class StateDirectoryError(AgentError):
 
 
 class AlreadyRunningError(AgentError):
-    """Another agent uses the state directory."""
+    """Another agent uses the state directory, or a job is in the way."""
 
     exit_code = 4
+
+
+class UnreachableError(AgentError):
+    """The broker or the service behind it gives no answer."""
+
+    exit_code = 5
+
+
+class NotFoundError(AgentError):
+    """There is no such job or log on this device."""
+
+    exit_code = 6

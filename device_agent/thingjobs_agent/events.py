@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from thingjobs_agent.document import Document, Step
-from thingjobs_agent.work import Checkpoint, Identity
+from thingjobs_agent.work import Checkpoint, Identity, Report
 from thingjobs_protocol.messages import (
     JobExecutionResponse,
     JobExecutionsChanged,
@@ -73,6 +73,12 @@ class StepProgressed(msgspec.Struct, frozen=True):
     details: dict[str, str]
 
 
+Then = Literal["", "reboot", "restart"]
+"""What a handler that ended well asks for before the next step: nothing, a reboot of the device, a restart of
+the agent.
+"""
+
+
 class StepExited(msgspec.Struct, frozen=True):
     """The handler has ended, or could not be started (`refusal`). Output is fit for status details."""
 
@@ -82,6 +88,28 @@ class StepExited(msgspec.Struct, frozen=True):
     std_out: str = ""
     std_err: str = ""
     std_err_line_count: int = 0
+    then: Then = ""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Somebody at the device said "not now": for how long from now, and why."""
+
+    remaining_ms: int
+    reason: str
+
+
+class HoldChanged(msgspec.Struct, frozen=True):
+    """The hold has been set, changed or, with None, lifted."""
+
+    hold: Hold | None
+
+
+class CancelAsked(msgspec.Struct, frozen=True):
+    """Somebody at the device wants this execution ended."""
+
+    job_id: str
+    execution_number: int
+    reason: str
 
 
 class ShutDown(msgspec.Struct, frozen=True):
@@ -98,6 +126,8 @@ Input = (
     | HandlersChecked
     | StepProgressed
     | StepExited
+    | HoldChanged
+    | CancelAsked
     | ShutDown
 )
 
@@ -143,10 +173,20 @@ class StopStep(msgspec.Struct, frozen=True):
     grace_ms: int
 
 
+class Reboot(msgspec.Struct, frozen=True):
+    """Take the device down and up again. Answered by `StepExited` if that cannot be begun."""
+
+    step: Step
+
+
 class FinishWork(msgspec.Struct, frozen=True):
-    """The job is over on this device: its working files can go."""
+    """The job is over on this device: its working files can go, and it goes into the history. `ending` says
+    what the service made of the result.
+    """
 
     identity: Identity
+    report: Report
+    ending: str
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -159,7 +199,9 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """Everything is stored and nothing runs: the agent can end."""
+    """Everything is stored and nothing runs: the agent can end, or begin anew (`is_restart`)."""
+
+    is_restart: bool = False
 
 
-Command = Send | StoreCheckpoint | CheckHandlers | StartStep | StopStep | FinishWork | Note | Stop
+Command = Send | StoreCheckpoint | CheckHandlers | StartStep | StopStep | Reboot | FinishWork | Note | Stop

@@ -1,7 +1,8 @@
 """Which program a step means, and whether it may run: by name only, from one directory, as the right user.
 
 A handler and its directory must belong to root or to the agent's user, and nobody else may be able to write
-them; whoever can write a handler can run anything. All checks are made on opened descriptors.
+them; whoever can write a handler can run anything. Commands run only where local settings list them. All
+checks of handlers are made on opened descriptors.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ import os
 import pwd
 import stat
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from thingjobs_agent.document import Document, Step
+from thingjobs_agent.local import Local, Rule, matches
+
+PATH_DEFAULT: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where the programs of commands are looked for, whatever the agent's own PATH says."""
 
 
 class RunAs(msgspec.Struct, frozen=True):
@@ -28,10 +34,11 @@ class RunAs(msgspec.Struct, frozen=True):
 
 
 class Program(msgspec.Struct, frozen=True):
-    """What to execute. `run_as` is None where the handler runs as the agent's own user."""
+    """What to execute. `run_as` is None where it runs as the agent's own user."""
 
     argv: tuple[str, ...]
     run_as: RunAs | None = None
+    rule: Rule = Rule()
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -40,21 +47,58 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
-def resolve(step: Step, handler_dir: Path) -> Program | Refusal:
+def resolve(step: Step, local: Local) -> Program | Refusal:
     """Return the program of a step, or why it may not run. Runs nothing (spec: control plane 8.3)."""
-    refusal = _path_refusal(step.path, handler_dir) or handler_refusal(step.handler, handler_dir)
-    if refusal is not None:
-        return Refusal(refusal)
-    run_as = _run_as(step.run_as_user)
+    match step.type:
+        case "reboot":
+            if not local.reboot_command:
+                return Refusal("reboots are off on this device (reboot_command)")
+            return Program(local.reboot_command)
+        case "runCommand":
+            found = _command(step.command, local)
+        case _:
+            found = _handler(step, local)
+    if isinstance(found, Refusal):
+        return found
+    program, rule = found
+    run_as = _run_as(step, rule)
     if isinstance(run_as, Refusal):
         return run_as
-    return Program((str(handler_dir / step.handler), *step.arguments()), run_as)
+    return Program((program, *step.arguments()), run_as, rule)
 
 
-def refusals(document: Document, handler_dir: Path) -> tuple[tuple[int, str], ...]:
+def refusals(document: Document, local: Local) -> tuple[tuple[int, str], ...]:
     """Return index and reason of each step that may not run."""
-    verdicts = [resolve(step, handler_dir) for step in document.steps]
+    verdicts = [resolve(step, local) for step in document.steps]
     return tuple((index, each.reason) for index, each in enumerate(verdicts) if isinstance(each, Refusal))
+
+
+def _handler(step: Step, local: Local) -> tuple[str, Rule] | Refusal:
+    refusal = _path_refusal(step.path, local.handler_dir) or handler_refusal(step.handler, local.handler_dir)
+    if refusal is not None:
+        return Refusal(refusal)
+    return str(local.handler_dir / step.handler), local.rule(step.handler)
+
+
+def _command(words: tuple[str, ...], local: Local) -> tuple[str, Rule] | Refusal:
+    """Return the program of a command that local settings allow, and that nobody else can write."""
+    if not local.commands:
+        return Refusal("runCommand is off on this device (allowed_commands); use runHandler")
+    program = words[0] if words[0].startswith("/") else _found(words[0])
+    if not any(matches((program, *words[1:]), entry) for entry in local.commands):
+        return Refusal(f"the command {' '.join(words)} is not allowed on this device (allowed_commands)")
+    try:
+        status = os.stat(program)  # noqa: PTH116 - commands are often links, as /usr/bin/vi is
+    except OSError as error:
+        return Refusal(f"the program {program} cannot be used: {error.strerror}")
+    refusal = _program_refusal(status, f"the program {program}")
+    return Refusal(refusal) if refusal is not None else (program, local.rule(program))
+
+
+def _found(name: str) -> str:
+    """Return the path of a program, or its name, which no entry allows."""
+    candidates = (f"{directory}/{name}" for directory in PATH_DEFAULT.split(":"))
+    return next((path for path in candidates if os.access(path, os.X_OK)), name)
 
 
 def handler_refusal(name: str, handler_dir: Path) -> str | None:
@@ -82,9 +126,11 @@ def directory_refusal(status: os.stat_result, path: str) -> str | None:
 def _parents_refusal(handler_dir: Path) -> str | None:
     """Return which parent lets anybody swap the directory; a sticky one, such as /tmp, does not."""
     for parent in handler_dir.resolve().parents:
-        mode = parent.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"{parent}, above the handler directory, must not be writable by others"
+        status = parent.stat()
+        if status.st_uid not in (0, os.geteuid()):
+            return f"{parent}, above the handler directory, must belong to root or to the agent's user"
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
+            return f"{parent}, above the handler directory, must not be writable by group or others"
     return None
 
 
@@ -101,14 +147,19 @@ def _file_refusal(name: str, directory: int) -> str | None:
         os.close(opened)
     if stat.S_ISLNK(status.st_mode):
         return f"the handler {name} is a symbolic link; handlers are plain files"
+    return _program_refusal(status, f"the handler {name}")
+
+
+def _program_refusal(status: os.stat_result, what: str) -> str | None:
+    """Return why this file may not run, whoever asks."""
     if not stat.S_ISREG(status.st_mode):
-        return f"the handler {name} is not a plain file"
+        return f"{what} is not a plain file"
     if status.st_uid not in (0, os.geteuid()):
-        return f"the handler {name} must belong to root or to the agent's user"
+        return f"{what} must belong to root or to the agent's user"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"the handler {name} must not be writable by group or others (chmod go-w)"
+        return f"{what} must not be writable by group or others (chmod go-w)"
     if not status.st_mode & 0o111:
-        return f"the handler {name} is not executable (chmod +x)"
+        return f"{what} is not executable (chmod +x)"
     return None
 
 
@@ -119,11 +170,17 @@ def _path_refusal(path: str, handler_dir: Path) -> str | None:
     return f"path must be default; handlers are run from {handler_dir} only"
 
 
-def _run_as(user: str) -> RunAs | Refusal | None:
-    """Return whom to become for `runAsUser`. Never falls back to the agent's own user."""
+def _run_as(step: Step, rule: Rule) -> RunAs | Refusal | None:
+    """Return whom to become for `runAsUser` and the local rule. Never falls back to the agent's own user."""
+    if step.run_as_user and rule.user is not None and step.run_as_user != rule.user:
+        return Refusal(f"runAsUser {step.run_as_user} is not allowed: this device runs it as {rule.user}")
+    user = step.run_as_user or rule.user
+    return None if user is None or not user else become(user)
+
+
+def become(user: str) -> RunAs | Refusal | None:
+    """Return how to become this user; None: we are."""
     own_uid = os.geteuid()
-    if not user:
-        return None
     try:
         entry = pwd.getpwnam(user)
     except (KeyError, ValueError):

@@ -7,6 +7,7 @@ neither, and keys the protocol refuses, are passed over: a handler's slip must n
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -26,8 +27,10 @@ _is_key: Final = re.compile(STATUS_DETAILS_KEY_PATTERN).match
 class Progress:
     """Collects a handler's details from the pieces of its progress file."""
 
-    def __init__(self) -> None:
+    def __init__(self, hide: Callable[[str], str]) -> None:
+        """Take what hides secrets in a value."""
         self.details: dict[str, str] = {}
+        self._hide = hide
         self._rest = b""
 
     def feed(self, chunk: bytes) -> bool:
@@ -46,7 +49,7 @@ class Progress:
 
     def _take(self, line: bytes) -> None:
         for key, value in _pairs(line):
-            text = last_part(value)
+            text = last_part(self._hide(value))
             if text and _is_key(key) and (key in self.details or len(self.details) < PAIRS_MAX):
                 self.details[key] = text
 

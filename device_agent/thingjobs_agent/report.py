@@ -7,6 +7,7 @@ failure (spec: control plane 8.3, A36, A37).
 from __future__ import annotations
 
 import signal
+from typing import Final
 
 from thingjobs_agent.document import Document, Step
 from thingjobs_agent.events import StepExited
@@ -14,22 +15,33 @@ from thingjobs_agent.output import first_part, last_part
 from thingjobs_agent.work import Report
 from thingjobs_protocol.status import JobExecutionStatus
 
+_LIMIT_SIGNALS: Final[dict[int, str]] = {
+    signal.SIGXCPU: ": it used more processor time than this device allows it",
+    signal.SIGXFSZ: ": it wrote a larger file than this device allows it",
+}
+
 
 def step_label(document: Document, index: int) -> str:
     """Return how a step is called everywhere: `2/3 Write-Report`."""
     return first_part(f"{index + 1}/{len(document.steps)} {document.steps[index].name}")
 
 
-def failure(step: Step, label: str, ended: StepExited) -> str | None:
-    """Return why a step failed, or None if it is good."""
+def failure(step: Step, label: str, ended: StepExited, *, is_std_err_strict: bool = False) -> str | None:
+    """Return why a step failed, or None if it is good. `is_std_err_strict` is the legacy rule for flat
+    documents: without allowStdErr, nothing may be written to stderr (A36).
+    """
     if ended.refusal is not None:
         return f"step {label}: {ended.refusal}"
     if ended.signal_number is not None:
-        return f"step {label} was killed by signal {ended.signal_number}{_signal_name(ended.signal_number)}"
+        number = ended.signal_number
+        hint = _LIMIT_SIGNALS.get(number, "")
+        return f"step {label} was killed by signal {number}{_signal_name(number)}{hint}"
     if ended.exit_status != 0:
         return f"step {label} exited with status {ended.exit_status}"
-    if step.allow_std_err is not None and ended.std_err_line_count > step.allow_std_err:
-        allowed = step.allow_std_err
+    allowed = step.allow_std_err
+    if allowed is None and step.is_flat and is_std_err_strict:
+        allowed = 0
+    if allowed is not None and ended.std_err_line_count > allowed:
         return f"step {label} wrote {ended.std_err_line_count} lines to stderr, allowStdErr is {allowed}"
     return None
 
@@ -44,9 +56,10 @@ def _signal_name(number: int) -> str:
 class Outputs:
     """What the steps of a job printed so far, each stream cut to the end that fits a report."""
 
-    def __init__(self) -> None:
-        self.std_out = ""
-        self.std_err = ""
+    def __init__(self, std_out: str = "", std_err: str = "") -> None:
+        """Begin with what was stored, or with nothing."""
+        self.std_out = std_out
+        self.std_err = std_err
 
     def add(self, ended: StepExited) -> None:
         """Take the output of the next step."""

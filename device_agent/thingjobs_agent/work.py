@@ -36,8 +36,14 @@ class Identity(NamedTuple):
 class Phase(StrEnum):
     """How far the work in hand got."""
 
+    HELD = "held"
+    """The job was taken up and nothing has been done: somebody at the device wants it to wait."""
     RUNNING = "running"
     """A handler may have been started."""
+    REBOOTING = "rebooting"
+    """The device has been told to reboot; the step is done when `boot_id` has changed."""
+    RESTARTING = "restarting"
+    """The agent restarts; the step is done when it is back."""
     REPORTING = "reporting"
     """The result is known and not yet answered by the service."""
     DONE = "done"
@@ -52,7 +58,9 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The stored form. `step_index` counts from 0; `restarts` counts the times the job was taken up again."""
+    """The stored form. `step_index` counts from 0; `restarts` counts the times the job was taken up again,
+    `reboots` how often the current step has asked for its reboot. The outputs are those of the steps before.
+    """
 
     job_id: str
     execution_number: int
@@ -62,6 +70,11 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     restarts: int = 0
     job_document: msgspec.Raw = msgspec.Raw(b"null")
     report: Report | None = None
+    boot_id: str = ""
+    reboots: int = 0
+    std_out: str = ""
+    std_err: str = ""
+    ignored: list[str] = []
     version: int = CHECKPOINT_VERSION
 
     @property
@@ -89,6 +102,6 @@ def decode_checkpoint(data: bytes) -> Checkpoint:
         raise ValueError("nested too deeply") from None
     if checkpoint.version != CHECKPOINT_VERSION:
         raise ValueError(f"version {checkpoint.version} is not {CHECKPOINT_VERSION}")
-    if checkpoint.phase is not Phase.RUNNING and checkpoint.report is None:
+    if checkpoint.phase in (Phase.REPORTING, Phase.DONE) and checkpoint.report is None:
         raise ValueError(f"phase {checkpoint.phase} without a report")
     return checkpoint

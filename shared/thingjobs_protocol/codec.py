@@ -115,7 +115,7 @@ def client_token(payload: bytes) -> str | None:
     """Return the client token of a payload that nobody else decodes, None where there is no readable one."""
     try:
         return _token_of(_decode_members(payload or b"{}"))
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

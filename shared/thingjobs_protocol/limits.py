@@ -35,6 +35,9 @@ STEP_TIMEOUT_CANCEL: Final = -1
 PENDING_JOBS_SHOWN_MAX: Final = 10
 """Spec: data plane 9, A4; entries in `notify` and in `get/accepted`."""
 
+PENDING_JOBS_SHOWN_WINDOWED_MAX: Final = 15
+"""Spec: data plane 9, A4; where a job with maintenance windows is among them."""
+
 TARGETS_MAX: Final = 100
 """Spec: control plane 10; targets of one job."""
 

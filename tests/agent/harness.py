@@ -18,8 +18,10 @@ from thingjobs_agent.events import (
     Connected,
     Disconnected,
     HandlersChecked,
+    Hold,
     Input,
     Note,
+    Reboot,
     Send,
     ShutDown,
     StartStep,
@@ -54,6 +56,10 @@ def step(handler: str, **members: Any) -> dict[str, Any]:
     return {"action": action}
 
 
+def reboot_step(**members: Any) -> dict[str, Any]:
+    return {"action": {"name": "Reboot", "type": "reboot", **members}}
+
+
 def let_others_pass(directory: Path) -> None:
     """Open the way to a directory of pytest's, which are private, for a handler of another user."""
     for each in (directory, *directory.parents):
@@ -86,6 +92,10 @@ class Device:
     log: list[str] = dataclasses.field(default_factory=list)
     commands: list[Command] = dataclasses.field(default_factory=list)
     jitter: Callable[[], float] = lambda: 0.0
+    boots: int = 1
+    """How often the device came up; a test lets it reboot by raising this and booting the agent."""
+    reboots_asked: int = 0
+    hold: Hold | None = None
 
     def boot(self) -> Device:
         """Begin a life of the agent from what is on disk."""
@@ -97,10 +107,11 @@ class Device:
             jitter=self.jitter,
             checkpoint=None if self.disk is None or self.is_disk_lost else decode_checkpoint(self.disk),
             is_checkpoint_lost=self.is_disk_lost,
+            boot_id=f"boot{self.boots}",
         )
         self.is_disk_lost = False
         self.inbox = Inbox(THING, DEFAULT_ROOT)
-        self._carry_out(self.agent.start())
+        self._carry_out(self.agent.start(self.now_ms, self.hold))
         return self
 
     def connect(self) -> Device:
@@ -173,6 +184,9 @@ class Device:
                 assert self.running is not None
                 self.stopping = command
                 self.log.append("stop handler")
+            case Reboot():
+                self.reboots_asked += 1
+                self.log.append("reboot")
             case Stop():
                 self.has_stopped = True
                 self.log.append("stopped")

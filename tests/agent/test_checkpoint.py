@@ -144,9 +144,9 @@ def test_second_agent_is_refused(store: Store) -> None:
     """Two agents on one state directory would run jobs twice."""
     with pytest.raises(AlreadyRunningError, match="another agent runs"):
         Store(store.directory).prepare()
-    assert Store(store.directory).is_locked()
+    assert Store(store.directory).holder() == os.getpid()
     store.close()
-    assert not Store(store.directory).is_locked()
+    assert Store(store.directory).holder() is None
 
 
 def test_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_status_shows_the_step_of_a_running_job(tmp_path: Path, capsys: pytest.C
     assert msgspec.json.decode(capsys.readouterr().out) == {
         "state_dir": str(tmp_path),
         "is_running": False,
+        "hold": None,
         "job": {"job_id": "J1", "execution_number": 2, "phase": "running", "restarts": 0, "step": "2/2 b"},
     }
 

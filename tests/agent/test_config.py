@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from thingjobs_agent.config import Broker, Settings, absolute, broker_of, load_settings
+from thingjobs_agent.config import Broker, Settings, absolute, broker_of, load_config
 from thingjobs_agent.errors import UsageError
 
 
@@ -26,7 +26,7 @@ def test_file_environment_and_flags_share_their_names(tmp_path: Path) -> None:
     path = tmp_path / "agent.toml"
     path.write_text('thing = "from-file"\nrestarts_max = 7\nkeepalive_seconds = 30\n')
     environ = {"THINGJOBS_AGENT_RESTARTS_MAX": "8", "THINGJOBS_AGENT_KEEPALIVE_SECONDS": "40"}
-    settings = load_settings(str(path), {"keepalive_seconds": "50"}, environ)
+    settings = load_config(str(path), {"keepalive_seconds": "50"}, environ).settings
     assert (settings.thing, settings.restarts_max, settings.keepalive_seconds) == ("from-file", 8, 50)
 
 
@@ -34,7 +34,7 @@ def test_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
     """Service managers set variables more easily than options."""
     path = tmp_path / "agent.toml"
     path.write_text('thing = "x"\n')
-    assert load_settings(None, {}, {"THINGJOBS_AGENT_CONFIG": str(path)}).thing == "x"
+    assert load_config(None, {}, {"THINGJOBS_AGENT_CONFIG": str(path)}).settings.thing == "x"
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_bad_file_is_named_with_its_fault(tmp_path: Path, text: str, expected: s
     path = tmp_path / "agent.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=r"agent\.toml") as caught:
-        load_settings(str(path), {}, {})
+        load_config(str(path), {}, {})
     assert expected in str(caught.value)
 
 
 def test_missing_file_is_named() -> None:
     """One line."""
     with pytest.raises(UsageError, match=r"no\.toml cannot be read: No such file"):
-        load_settings("no.toml", {}, {})
+        load_config("no.toml", {}, {})
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,7 @@ def test_password_comes_from_the_first_line_of_its_file(tmp_path: Path) -> None:
     """Editors end files with a newline."""
     path = tmp_path / "password"
     path.write_text("hunter2\r\n")
+    path.chmod(0o600)
     read = broker(password_file=str(path))
     assert read.password == "hunter2"
     assert "hunter2" not in repr(read)

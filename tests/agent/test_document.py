@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.agent.harness import document, step
-from thingjobs_agent.document import DocumentError, parse
+from tests.agent.harness import document, reboot_step, step
+from thingjobs_agent.document import parse
+from thingjobs_agent.members import DocumentError
 
 
 def parsed(value: Any) -> Any:
@@ -77,6 +78,53 @@ def test_unknown_members_are_ignored() -> None:
     assert parsed(document("a.sh", _comment="hello")).steps
 
 
+def command(text: str) -> dict[str, Any]:
+    action = {"name": "x", "type": "runCommand", "input": {"command": text}}
+    return {"version": "1.0", "steps": [{"action": action}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ls", ("ls",)),
+        ("systemctl, restart , my.service", ("systemctl", "restart", "my.service")),
+        ("echo,one\\, two,,three", ("echo", "one, two", "", "three")),
+    ],
+)
+def test_command_is_split_at_commas(text: str, words: tuple[str, ...]) -> None:
+    """Control plane 8.1: commas separate, a backslash keeps one, every word is trimmed."""
+    (read,) = parsed(command(text)).steps
+    assert read.command == words
+    assert read.arguments() == words[1:]
+
+
+def test_reboot_is_a_step_of_its_own() -> None:
+    """Issue 6: needs no input, may say how long to wait."""
+    (read,) = parsed({"version": "1.0", "steps": [reboot_step(timeoutSeconds=60)]}).steps
+    assert (read.name, read.type, read.timeout_seconds) == ("Reboot", "reboot", 60)
+
+
+CONDITIONS = [
+    {"key": "site", "value": ["berlin", "oslo"], "type": "stringEqual"},
+    {"key": "os", "value": ["a"]},
+]
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"site": "oslo", "os": "a"}, None),
+        ({"site": "rome", "os": "a"}, "the condition on site does not hold: it is rome, not berlin or oslo"),
+        ({"site": "oslo"}, "the condition on os cannot hold: this device has no such fact"),
+    ],
+)
+def test_conditions_hold_if_each_fact_has_one_of_its_values(
+    facts: dict[str, str], reason: str | None
+) -> None:
+    """A38: all must hold."""
+    assert parsed(document("a.sh", conditions=CONDITIONS)).unmet(facts) == reason
+
+
 CASES: dict[str, tuple[Any, str]] = {
     "not json": (b'{"version":', "the document is not JSON"),
     "not utf-8": (b'{"operation": "\xff"}', "the document is not JSON"),
@@ -91,13 +139,14 @@ CASES: dict[str, tuple[Any, str]] = {
     "step no object": ({"version": "1.0", "steps": [1]}, "steps[0] must be an object, not a number"),
     "no action": ({"version": "1.0", "steps": [{}]}, "steps[0].action must be an object, not missing"),
     "no name": ({"version": "1.0", "steps": [{"action": {"type": "runHandler"}}]}, "steps[0].action.name"),
-    "command": (
-        {
-            "version": "1.0",
-            "steps": [{"action": {"name": "x", "type": "runCommand", "input": {"command": "ls"}}}],
-        },
-        "steps[0].action.type runCommand is off on this device",
+    "command with blanks": (command("ls -l"), "must begin with a program without white space, not 'ls -l'"),
+    "command without a program": (command(",ls"), "must begin with a program"),
+    "nul in command": (command("ls,a\0b"), "control character U+0000"),
+    "no command": (
+        {"version": "1.0", "steps": [{"action": {"name": "x", "type": "runCommand", "input": {}}}]},
+        "steps[0].action.input.command must be a text, not missing",
     ),
+    "long command": (command("a" + ",b" * 100), "may hold 100 words, not 101"),
     "type": ({"version": "1.0", "steps": [step("a", type="run")]}, "steps[0].action.type must be runHandler"),
     "traversal": (document("../../bin/sh"), "steps[0].action.input.handler must be a bare file name"),
     "absolute": (document("/bin/sh"), "must be a bare file name"),

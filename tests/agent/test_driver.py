@@ -6,15 +6,18 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
 from thingjobs_agent import driver
 from thingjobs_agent.checkpoint import Store
-from thingjobs_agent.config import Settings, broker_of
+from thingjobs_agent.config import load_config
 from thingjobs_agent.driver import Driver
 from thingjobs_agent.errors import StateDirectoryError
 from thingjobs_agent.events import Command, Stop, StoreCheckpoint
+from thingjobs_agent.local_link import LocalLink
+from thingjobs_agent.notify import Notifier
 from thingjobs_agent.work import Checkpoint, Phase
 
 pytestmark = pytest.mark.asyncio
@@ -43,9 +46,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FullDisk:
 
 
 def driver_of(store: Store) -> Driver:
-    settings = Settings(thing="press-7", handler_dir=str(store.directory))
+    config = load_config(None, {"thing": "press-7", "handler_dir": str(store.directory)}, {})
     log: Any = structlog.get_logger()
-    return Driver(settings, broker_of(settings), store, log)
+    link = LocalLink(msgspec.Raw(b"null"), lambda _: None)
+    return Driver(config, store, log, link.bind, Notifier({}))
 
 
 async def test_nothing_happens_before_the_checkpoint_is_on_disk(store: FullDisk) -> None:
@@ -55,7 +59,7 @@ async def test_nothing_happens_before_the_checkpoint_is_on_disk(store: FullDisk)
     await made._carry_out(COMMANDS)
     assert store.failures == 0
     assert store.load().checkpoint is not None
-    assert made._is_stopped
+    assert made._stop is not None
 
 
 async def test_agent_can_be_stopped_while_the_disk_is_full(store: FullDisk) -> None:
@@ -68,7 +72,7 @@ async def test_agent_can_be_stopped_while_the_disk_is_full(store: FullDisk) -> N
     made._ask_to_stop("SIGTERM")
     with pytest.raises(StateDirectoryError, match="No space left on device; free space"):
         await asyncio.wait_for(task, 5)
-    assert not made._is_stopped
+    assert made._stop is None
 
 
 async def test_fault_of_a_task_stops_the_agent(store: FullDisk) -> None:

@@ -8,6 +8,7 @@ from thingjobs_agent.document import Step
 from thingjobs_agent.environment import handler_environment
 from thingjobs_agent.events import StartStep
 from thingjobs_agent.handlers import RunAs
+from thingjobs_agent.process import Files
 from thingjobs_agent.work import Identity
 
 COMMAND = StartStep(Identity("J1", 2, 1_700_000_000), Step("Work", "work.sh"), "1/1 Work", 90_001)
@@ -20,7 +21,7 @@ def environment(
         COMMAND,
         thing_name="press-7",
         state_dir=Path("/state"),
-        progress_path=Path("/work-dir/progress-1"),
+        files=Files(Path("/work-dir"), Path("/work-dir/progress-1"), Path("/work-dir/then-1")),
         run_as=run_as,
         own=own,
         allowed=allowed,
@@ -36,6 +37,8 @@ def test_facts_of_the_job_are_there() -> None:
         "THINGJOBS_EXECUTION_NUMBER": "2",
         "THINGJOBS_TIMEOUT_MINUTES": "2",
         "THINGJOBS_PROGRESS_FILE": "/work-dir/progress-1",
+        "THINGJOBS_THEN_FILE": "/work-dir/then-1",
+        "THINGJOBS_SCHEMA": "1.0",
         "THINGJOBS_STATE_DIR": "/state",
     }
 

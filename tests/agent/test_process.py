@@ -16,7 +16,10 @@ from tests.agent.harness import let_others_pass
 from thingjobs_agent import process
 from thingjobs_agent.events import StepExited
 from thingjobs_agent.handlers import Program
-from thingjobs_agent.process import HandlerProcess
+from thingjobs_agent.kin import MARK, Kin, become_subreaper, reap
+from thingjobs_agent.local import Rule
+from thingjobs_agent.process import Files, HandlerProcess
+from thingjobs_agent.redaction import Secrets
 
 pytestmark = [pytest.mark.broker, pytest.mark.asyncio]
 
@@ -34,17 +37,27 @@ time.sleep(60)
 class Handler:
     """A shell script as a handler."""
 
-    def __init__(self, directory: Path, text: str) -> None:
+    def __init__(
+        self, directory: Path, text: str, *, rule: Rule | None = None, secrets: tuple[str, ...] = ()
+    ) -> None:
         path = directory / "handler.sh"
         path.write_text("#!/bin/sh\n" + text)
         path.chmod(0o755)
         self.progress: Details = []
+        self.output: list[bytes] = []
         self.process = HandlerProcess(
-            Program((str(path), "")),
-            environment={"PATH": os.environ["PATH"], "THINGJOBS_PROGRESS_FILE": str(directory / "progress")},
-            directory=directory,
-            progress_path=directory / "progress",
+            Program((str(path), ""), None, rule or Rule()),
+            environment={
+                "PATH": os.environ["PATH"],
+                MARK: str(directory),
+                "THINGJOBS_PROGRESS_FILE": str(directory / "progress"),
+                "THINGJOBS_THEN_FILE": str(directory / "then"),
+            },
+            files=Files(directory, directory / "progress", directory / "then"),
+            kin=Kin(directory, None),
+            secrets=Secrets(secrets),
             on_progress=self.progress.append,
+            on_output=self.output.append,
         )
 
     async def run(self) -> StepExited:
@@ -248,3 +261,91 @@ async def test_other_user_is_become_entirely(tmp_path: Path) -> None:
         handler.process._program.argv, RunAs("nobody", 65_534, 65_534, (65_534,), "/")
     )
     assert (await handler.run()).std_out == "65534 65534 65534"
+
+
+async def test_output_is_passed_on_as_it_comes_without_secrets(tmp_path: Path) -> None:
+    """Issue 6: secrets are hidden in reports, logs and progress."""
+    text = "printf 'x hunt'; sleep 0.1; echo er22; printf hunter22 | base64\n"
+    text += "echo a=hunter22 >>$THINGJOBS_PROGRESS_FILE"
+    handler = Handler(tmp_path, text, secrets=("hunter22",))
+    result = await handler.run()
+    assert result.std_out.startswith("x [hidden] [hidden]")
+    assert b"hunter22" not in b"".join(handler.output)
+    assert b"".join(handler.output).startswith(b"x [hidden]\n[hidden]")
+    assert handler.progress == [{"a": "[hidden]"}]
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "expected"),
+    [
+        (Rule(cpu_seconds=1), "while :; do :; done", {"signal_number": signal.SIGXCPU}),
+        (Rule(file_mib=1), "exec head -c 2000000 /dev/zero >big", {"signal_number": signal.SIGXFSZ}),
+        (Rule(memory_mib=64), f"exec {sys.executable} -c 'b = bytes(99_000_000)'", {"exit_status": 1}),
+    ],
+)
+async def test_handler_is_held_to_its_limits(
+    tmp_path: Path, rule: Rule, text: str, expected: dict[str, int]
+) -> None:
+    """Issue 6: processor time, file size, memory."""
+    result = await Handler(tmp_path, text, rule=rule).run()
+    assert {name: getattr(result, name) for name in expected} == expected, result
+
+
+async def test_limits_hold_for_all_a_handler_starts(tmp_path: Path) -> None:
+    """They are set before the first instruction; nothing else about the handler is different."""
+    rule = Rule(cpu_seconds=7, memory_mib=900, processes=500, file_mib=3)
+    handler = Handler(tmp_path, "cat /proc/self/limits; cat; echo [$1] [$2]", rule=rule)
+    handler.process._program = Program((*handler.process._program.argv, "two words"), None, rule)
+    result = await handler.run()
+    limits = b"".join(handler.output).decode()
+    for line in (
+        "Max cpu time              7                    8 ",
+        "Max file size             3145728              3145728 ",
+        "Max processes             500                  500 ",
+        "Max address space         943718400            943718400 ",
+    ):
+        assert line in limits
+    assert result.std_out.endswith("[] [two words]")
+
+
+async def test_nothing_survives_a_stop(tmp_path: Path) -> None:
+    """Issue 6: grandchildren in other sessions, without the mark, deaf to SIGTERM, and still growing."""
+    assert become_subreaper()
+    text = """
+trap '' TERM
+setsid env -i /bin/sh -c 'trap "" TERM; while :; do setsid /bin/sleep 61 & /bin/sleep 0.02; done' &
+(setsid /bin/sleep 62 &)
+/bin/sleep 63 & touch ready; while :; do sleep 1; done
+"""
+    handler = Handler(tmp_path, text)
+    task = asyncio.create_task(handler.run())
+    await wait_until((tmp_path / "ready").exists)
+    await asyncio.sleep(0.2)
+    began = time.monotonic()
+    handler.process.stop(0.2)
+    await asyncio.wait_for(task, 5)
+    assert time.monotonic() - began < 2.2
+    assert handler.process._kin.alive() == []
+    reap(spared=())
+
+
+async def test_who_left_the_group_has_the_grace_period_too(tmp_path: Path) -> None:
+    """A program in a session of its own can clean up like any other."""
+    (tmp_path / "child.py").write_text(CHILD)
+    handler = Handler(tmp_path, f"setsid {sys.executable} child.py & wait; wait\n")
+    task = asyncio.create_task(handler.run())
+    await wait_until((tmp_path / "ready").exists)
+    handler.process.stop(10)
+    await asyncio.wait_for(task, 5)
+    assert (tmp_path / "clean").exists()
+    reap(spared=())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("echo reboot", "reboot"), ("printf restart", "restart"), ("echo other", ""), ("ln -s /etc/passwd", "")],
+)
+async def test_wish_of_a_handler_is_read_at_its_end(tmp_path: Path, text: str, expected: str) -> None:
+    """What is to happen before the next step; nothing but the two words means anything."""
+    redirect = '"$THINGJOBS_THEN_FILE"' if text.startswith("ln") else '>"$THINGJOBS_THEN_FILE"'
+    assert (await ended(tmp_path, f"{text} {redirect}")).then == expected

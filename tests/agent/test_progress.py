@@ -10,7 +10,7 @@ from thingjobs_protocol.codec import checked_status_details
 
 
 def details(*chunks: bytes) -> dict[str, str]:
-    progress = Progress()
+    progress = Progress(str)
     for chunk in chunks:
         progress.feed(chunk)
     return progress.details
@@ -43,7 +43,7 @@ def test_there_is_room_for_the_agents_own_pair() -> None:
 
 def test_line_without_end_costs_no_memory() -> None:
     """A longer line is passed over, and the next one is read."""
-    progress = Progress()
+    progress = Progress(str)
     for _ in range(50):
         progress.feed(b"x" * 10_000)
     assert len(progress._rest) <= LINE_BYTES_MAX + 1
@@ -53,7 +53,7 @@ def test_line_without_end_costs_no_memory() -> None:
 
 def test_only_changes_are_told() -> None:
     """The same value again is no progress."""
-    progress = Progress()
+    progress = Progress(str)
     assert progress.feed(b"a=1\n")
     assert not progress.feed(b"a=1\n")
 

@@ -58,3 +58,20 @@ def test_details_of_long_outputs_pass_the_services_check() -> None:
     details = failed("r" * 5000, label="1/1 Work", outputs=outputs, include_std_out=True).status_details
     assert checked_status_details(dict(details)) == details
     assert details["stdout"].startswith("[...] ")
+
+
+@pytest.mark.parametrize(
+    ("is_flat", "is_strict", "is_good"),
+    [(True, True, False), (True, False, True), (False, True, True)],
+)
+def test_flat_documents_may_be_held_to_the_old_rule(is_flat: bool, is_strict: bool, is_good: bool) -> None:
+    """A36: no stderr at all when allowStdErr is absent, under a legacy setting, in the flat form."""
+    step = Step("w", "w.sh", is_flat=is_flat)
+    ended = StepExited(exit_status=0, std_err_line_count=1)
+    assert (failure(step, "1/1 w", ended, is_std_err_strict=is_strict) is None) is is_good
+
+
+@pytest.mark.parametrize(("number", "expected"), [(24, "more processor time"), (25, "larger file")])
+def test_death_by_a_limit_is_explained(number: int, expected: str) -> None:
+    """Operators do not know signals by heart."""
+    assert expected in (failure(STEP, "1/1 Work", StepExited(signal_number=number)) or "")

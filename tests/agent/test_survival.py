@@ -11,8 +11,8 @@ import random
 import pytest
 
 from tests.agent.fake_service import Execution, FakeService
-from tests.agent.harness import Crashed, Device, document
-from thingjobs_agent.events import StepProgressed
+from tests.agent.harness import Crashed, Device, document, reboot_step
+from thingjobs_agent.events import CancelAsked, Hold, HoldChanged, StepProgressed
 from thingjobs_agent.machine.state import Limits, State
 from thingjobs_protocol.status import PENDING, TERMINAL
 from thingjobs_protocol.status import JobExecutionStatus as Status
@@ -35,6 +35,7 @@ class World:
     def act(self) -> None:
         """One random thing happens; a crash on the way, or on the way up, is followed by the next boot."""
         seldom = [self.queue, self.wait, self.crash, self.crash_soon, self.cancel, self.deaf, self.restart]
+        seldom += [self.reboot, self.hold, self.cancel_here]
         often = [self.exit, self.link, self.progress, self.repeat]
         action = self.random.choice([*seldom, *often, *often])
         try:
@@ -51,9 +52,10 @@ class World:
     def queue(self) -> None:
         self.jobs += 1
         handlers = [f"{name}.sh" for name in "abc"[: self.random.randint(1, 3)]]
-        members = {"onRestart": self.random.choice(ON_RESTART)}
-        announced = self.device.service.queue(f"J{self.jobs}", document(*handlers, **members))
-        self.device.hear(announced)
+        value = document(*handlers, onRestart=self.random.choice(ON_RESTART))
+        if self.random.random() < 0.3:
+            value["steps"].insert(self.random.randint(0, len(handlers)), reboot_step())
+        self.device.hear(self.device.service.queue(f"J{self.jobs}", value))
 
     def exit(self) -> None:
         step = self.device.running
@@ -78,6 +80,20 @@ class World:
     def crash_soon(self) -> None:
         self.device.commands_until_crash = self.random.randint(0, 6)
 
+    def reboot(self) -> None:
+        """The device goes down: because it was asked to, or because the power is gone."""
+        self.device.boots += 1
+        self.boot()
+
+    def hold(self) -> None:
+        held = None if self.device.hold else Hold(self.random.randint(1, 100_000), "not now")
+        self.device.hold = held
+        self.device.give(HoldChanged(held))
+
+    def cancel_here(self) -> None:
+        if self.random.random() < 0.3:
+            self.device.give(CancelAsked(f"J{self.jobs}", 1, "canceled at the device"))
+
     def restart(self) -> None:
         self.device.shut_down()
         if self.device.running is not None:
@@ -101,10 +117,15 @@ class World:
         """The world becomes kind: everything must come to its end."""
         self.device.commands_until_crash = None
         self.device.is_link_deaf = False
+        self.device.hold = None
+        self.device.give(HoldChanged(None))
         if self.device.is_online:
             self.device.disconnect()
         self.device.connect()
-        for _ in range(10 * self.jobs + 10):
+        for _ in range(20 * self.jobs + 20):
+            if self.device.agent.state is State.REBOOTING:
+                self.reboot()
+                self.device.connect()
             while self.device.running is not None:
                 step = self.device.running
                 if self.device.stopping is None:
@@ -128,7 +149,7 @@ def test_every_job_ends_once_and_with_the_true_result(seed: int) -> None:
 
 
 def assert_true_result(world: World, execution: Execution) -> None:
-    steps = len(execution.document["steps"])
+    steps = sum(each["action"]["type"] == "runHandler" for each in execution.document["steps"])
     statuses = [status for (job_id, *_), status in world.exits.items() if job_id == execution.job_id]
     reason = (execution.details or {}).get("reason", "")
     if execution.status is Status.SUCCEEDED:
@@ -136,7 +157,13 @@ def assert_true_result(world: World, execution: Execution) -> None:
     elif execution.status is Status.FAILED and "exited with status 3" in reason:
         assert 3 in statuses
     elif execution.status is Status.FAILED:
-        assert reason.startswith("interrupted by restart") or "time limit" in reason, reason
+        expected = (
+            "interrupted by restart",
+            "time limit",
+            "canceled at the device",
+            "a reboot, and the device",
+        )
+        assert any(each in reason for each in expected), reason
     else:
         assert execution.status is Status.CANCELED
     ends = [status for status, _ in execution.history if status in TERMINAL]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from amqtt.broker import Broker, BrokerContext
 from amqtt.plugins.base import BasePlugin
 
-from thingjobs_broker.front import Client, Front, FrontLimits
+from thingjobs_broker.front import Client, Front, FrontLimits, ReplyTo
 from thingjobs_protocol.topics import DEFAULT_ROOT
 
 REQUEST = "/jobs/start-next"
@@ -40,6 +40,10 @@ class EchoPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         """Anyone may see anything."""
         return True
 
+    def may_publish(self, client: Client, topic: str) -> bool:
+        """Anyone may say anything."""
+        return True
+
     def opened(self, client: Client) -> None:
         """Nothing is kept about a client."""
 
@@ -47,7 +51,14 @@ class EchoPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         """Nothing was kept about it."""
 
     def received(
-        self, client: Client, topic: str, payload: bytes, retain: bool, settled: Callable[[], None]
+        self,
+        client: Client,
+        topic: str,
+        payload: bytes,
+        retain: bool,
+        settled: Callable[[], None],
+        *,
+        reply_to: ReplyTo | None = None,
     ) -> None:
         """Answers, and lets all answers of one turn of the loop leave together, as the service does."""
         settled()

@@ -1,7 +1,7 @@
 /* A load generator for brokers that serve the jobs protocol: epoll, one thread, MQTT 3.1.1, QoS 1, loopback.
  *
  *   load MODE PORT [-n devices] [-w window] [-t seconds] [-u warm-up seconds] [-s payload bytes]
- *                  [-k updates per start-next] [-T] [-x thing name prefix] [-c pid,pid]
+ *                  [-k updates per start-next] [-T] [-x thing name prefix] [-c pid,pid] [-r requests/s]
  *
  *   cycle  each device asks start-next, takes the job id from the reply, sends -k updates of that job (the last
  *          one SUCCEEDED with -T, else all IN_PROGRESS), and begins again
@@ -9,8 +9,9 @@
  *   pub    each device publishes and waits for the PUBACK alone
  *   echo   one responder that answers every start-next with the payload it got, until it is terminated
  *
- * Each device keeps `window` requests outstanding (a closed loop). A request is counted, and timed, from its
- * sending to the accepted reply that carries its clientToken. The user name and client id are the thing name.
+ * Each device keeps `window` requests outstanding (a closed loop), or sends -r requests a second (of cycle and
+ * rr). A request is counted, and timed, from its sending, or from when it was due, to the accepted reply that
+ * carries its clientToken. The user name and client id are the thing name.
  * The result is one line of JSON; "own_cpu" is how you see that this program was not the bottleneck.
  */
 #define _GNU_SOURCE
@@ -33,10 +34,10 @@
 
 enum mode { CYCLE, RR, PUB, ECHO };
 enum state { CONNECTING, LOGGING_IN, SUBSCRIBING, READY, DEAD };
-enum { WINDOW_MAX = 64, RAMP_MAX = 50, SAMPLES_MAX = 20 * 1000 * 1000, PIDS_MAX = 8, EVENTS_MAX = 512 };
+enum { WINDOW_MAX = 64, RAMP_MAX = 50, PIDS_MAX = 8, EVENTS_MAX = 512 };
 
 /* One of the requests that a device keeps outstanding. */
-struct slot { uint64_t sent_ns; uint32_t sequence; int updates_left; int outstanding; char job_id[65]; };
+struct slot { uint64_t sent_ns, due_ns; uint32_t sequence; int updates_left, outstanding, is_waiting; char job_id[65]; };
 
 struct device {
     int fd, number, wants_write;
@@ -52,13 +53,12 @@ static struct {
     int port, devices, window, seconds, warm_up, payload_bytes, updates, terminal;
     const char *prefix;
     int pids[PIDS_MAX], pid_count;
+    uint64_t pace_ns;
 } options = {.devices = 100, .window = 1, .seconds = 5, .warm_up = 1, .payload_bytes = 300, .updates = 1,
              .prefix = "bench-"};
 
 static struct { long accepted, rejected, empty, stray, dead, ready; } counts, at_start;
 static struct device *devices;
-static uint32_t *samples_us;
-static long sample_count;
 static int poller, measuring;
 static volatile sig_atomic_t stopped;
 
@@ -126,8 +126,7 @@ static void send_request(struct device *d, struct slot *s) {
 static void count_answer(struct slot *s) {
     counts.accepted++;
     s->outstanding = 0;
-    if (measuring && sample_count < SAMPLES_MAX)
-        samples_us[sample_count++] = (uint32_t)((now_ns() - s->sent_ns) / 1000);
+    if (measuring) add_sample((now_ns() - s->sent_ns) / 1000);
 }
 
 /* Decides what the slot asks next: an update of the job it was given, or a start. */
@@ -137,6 +136,23 @@ static int plan_next(struct slot *s, const char *reply, size_t n, int is_accepte
     if (!find_text(reply, n, "\"jobId\"", s->job_id, sizeof s->job_id)) { counts.empty++; return 0; }
     s->updates_left = options.updates;
     return 1;
+}
+
+/* Asks what was planned, at once or when the pace allows. */
+static void ask_next(struct device *d, struct slot *s) {
+    s->due_ns += options.pace_ns;
+    if (!(s->is_waiting = options.pace_ns > 0)) send_request(d, s);
+}
+
+static void send_what_is_due(void) {
+    for (int i = 0; options.pace_ns && i < options.devices; i++) for (int w = 0; w < options.window; w++) {
+        struct slot *s = &devices[i].slots[w];
+        if (!s->is_waiting || s->due_ns > now_ns()) continue;
+        s->is_waiting = 0;
+        send_request(&devices[i], s);
+        s->sent_ns = s->due_ns;
+        flush(&devices[i]);
+    }
 }
 
 static void on_reply(struct device *d, const char *topic, size_t topic_bytes, const char *reply, size_t n) {
@@ -153,7 +169,7 @@ static void on_reply(struct device *d, const char *topic, size_t topic_bytes, co
     struct slot *s = &d->slots[index];
     if (is_accepted) count_answer(s);
     else if (s->outstanding = 0, ++counts.rejected <= 3) fprintf(stderr, "rejected: %.*s\n", (int)n, reply);
-    if (plan_next(s, reply, n, is_accepted)) send_request(d, s);
+    if (plan_next(s, reply, n, is_accepted)) ask_next(d, s);
 }
 
 static void answer(struct device *d, const char *topic, size_t topic_bytes, const void *payload, size_t n) {
@@ -294,18 +310,9 @@ static double connect_all(void) {
     return (double)(now_ns() - begun_ns) / 1e9;
 }
 
-static int by_value(const void *a, const void *b) {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double sample_ms(double share) {
-    return sample_count ? samples_us[(long)((double)(sample_count - 1) * share)] / 1e3 : 0;
-}
-
 static void report(double elapsed_s, double connect_s, double own_s, double machine_s, const double *pid_s) {
     static const char *const names[] = {"cycle", "rr", "pub", "echo"};
-    qsort(samples_us, (size_t)sample_count, sizeof *samples_us, by_value);
+    sort_samples();
     printf("{\"mode\":\"%s\",\"devices\":%d,\"window\":%d,", names[options.mode], options.devices, options.window);
     printf("\"per_s\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,",
            (double)(counts.accepted - at_start.accepted) / elapsed_s, sample_ms(0.5), sample_ms(0.99), sample_ms(1));
@@ -323,8 +330,11 @@ static void run(void) {
     if (!counts.ready) exit(1);
     fprintf(stderr, "ready\n");
     for (int i = 0; options.mode != ECHO && i < options.devices; i++) {
-        for (int w = 0; devices[i].state == READY && w < options.window; w++)
-            send_request(&devices[i], &devices[i].slots[w]);
+        for (int w = 0; devices[i].state == READY && w < options.window; w++) {
+            /* Paced devices begin one after the other. */
+            devices[i].slots[w].due_ns = now_ns() + options.pace_ns * (uint64_t)i / (uint64_t)options.devices;
+            ask_next(&devices[i], &devices[i].slots[w]);
+        }
         flush(&devices[i]);
     }
     uint64_t start_ns = now_ns() + (uint64_t)options.warm_up * 1000000000u;
@@ -338,15 +348,11 @@ static void run(void) {
             machine_s = machine_cpu_s();
             for (int i = 0; i < options.pid_count; i++) pid_s[i] = cpu_s_of(options.pids[i]);
         }
-        poll_once(20);
+        send_what_is_due();
+        poll_once(options.pace_ns ? 1 : 20);
     }
     if (!measuring) own_s = own_cpu_s();
     report((double)(now_ns() - start_ns) / 1e9, connect_s, own_s, machine_s, pid_s);
-}
-
-static void read_pids(char *list) {
-    for (char *p = strtok(list, ","); p && options.pid_count < PIDS_MAX; p = strtok(NULL, ","))
-        options.pids[options.pid_count++] = atoi(p);
 }
 
 static void read_options(int argc, char **argv) {
@@ -358,7 +364,7 @@ static void read_options(int argc, char **argv) {
     options.mode = (enum mode)mode;
     options.port = atoi(argv[2]);
     optind = 3;
-    while ((c = getopt(argc, argv, "n:w:t:u:s:k:Tx:c:")) != -1) switch (c) {
+    while ((c = getopt(argc, argv, "n:w:t:u:s:k:Tx:c:r:")) != -1) switch (c) {
         case 'n': options.devices = atoi(optarg); break;
         case 'w': options.window = atoi(optarg); break;
         case 't': options.seconds = atoi(optarg); break;
@@ -367,7 +373,10 @@ static void read_options(int argc, char **argv) {
         case 'k': options.updates = atoi(optarg); break;
         case 'T': options.terminal = 1; break;
         case 'x': options.prefix = optarg; break;
-        case 'c': read_pids(optarg); break;
+        case 'c': for (char *p = strtok(optarg, ","); p && options.pid_count < PIDS_MAX; p = strtok(NULL, ","))
+                options.pids[options.pid_count++] = atoi(p);
+            break;
+        case 'r': options.pace_ns = atoi(optarg) > 0 ? 1000000000u / (unsigned)atoi(optarg) : 0; break;
         default: exit(2);
     }
     if (options.mode == ECHO) options.devices = 1;
@@ -379,16 +388,13 @@ static void read_options(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    struct rlimit limit;
     read_options(argc, argv);
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    allow_many_sockets();
     devices = calloc((size_t)options.devices, sizeof *devices);
-    samples_us = malloc(SAMPLES_MAX * sizeof *samples_us);
-    if (!devices || !samples_us || (poller = epoll_create1(0)) < 0) fail("start");
+    make_samples();
+    if (!devices || (poller = epoll_create1(0)) < 0) fail("start");
     run();
     return 0;
 }

@@ -1,4 +1,4 @@
-/* The small parts of the load generator: buffers, MQTT packets in and out, a member of a JSON text, clocks. */
+/* The small parts of the load generator: buffers, MQTT packets in and out, a member of a JSON text, samples, clocks. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,6 +71,37 @@ static int find_text(const char *json, size_t n, const char *quoted_name, char *
     memcpy(into, open + 1, (size_t)(close - open) - 1);
     into[close - open - 1] = 0;
     return 1;
+}
+
+/* How long each answer took. */
+enum { SAMPLES_MAX = 20 * 1000 * 1000 };
+static uint32_t *samples_us;
+static long sample_count;
+
+static void make_samples(void) {
+    if (!(samples_us = malloc(SAMPLES_MAX * sizeof *samples_us))) fail("malloc");
+}
+
+static void add_sample(uint64_t us) {
+    if (sample_count < SAMPLES_MAX) samples_us[sample_count++] = (uint32_t)us;
+}
+
+static int by_value(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void sort_samples(void) { qsort(samples_us, (size_t)sample_count, sizeof *samples_us, by_value); }
+
+static double sample_ms(double share) {
+    return sample_count ? samples_us[(long)((double)(sample_count - 1) * share)] / 1e3 : 0;
+}
+
+static void allow_many_sockets(void) {
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static uint64_t now_ns(void) {

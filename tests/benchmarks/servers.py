@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,15 +68,20 @@ def bare_echo(folder: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def jobs_service(folder: Path, devices: int) -> Iterator[Server]:
-    """`thingjobs up` as a user starts it, journal and all, with one job for each device."""
+def jobs_service(folder: Path, devices: int, *, limited: bool = False) -> Iterator[Server]:
+    """`thingjobs up` as a user starts it, journal and all, with one job for each device.
+
+    A few devices that ask as fast as they can stand for many: they are `limited` only on demand.
+    """
     port = free_port()
     thingjobs = Path(sys.executable).parent / "thingjobs"
     if not thingjobs.exists():
         raise BenchmarkError(f"{thingjobs} is not installed; run make install")
     command = [str(thingjobs), "up", "--anonymous", "--listen", f"127.0.0.1:{port}"]
     data_dir = folder / f"data-{uuid.uuid4().hex}"
-    with _running(folder / "service.log", port, *command, "--data-dir", str(data_dir)) as pid:
+    environ = {} if limited else {"THINGJOBS_LIMITS_REQUESTS_PER_SECOND": "0"}
+    command += ["--data-dir", str(data_dir)]
+    with _running(folder / "service.log", port, *command, environ=environ) as pid:
         asyncio.run(_create_jobs(port, [f"{THING_PREFIX}{number}" for number in range(devices)]))
         yield Server(port, [pid])
 
@@ -112,10 +118,11 @@ async def _call(client: aiomqtt.Client, operation: str, requests: list[dict[str,
 
 
 @contextlib.contextmanager
-def _running(log: Path, port: int, *command: str) -> Iterator[int]:
+def _running(log: Path, port: int, *command: str, environ: Mapping[str, str] | None = None) -> Iterator[int]:
     """The process id of a program that listens on the port; a program that does not is shown with its log."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)
+        environ = {**os.environ, **(environ or {})}
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT, env=environ)
     try:
         try:
             wait_for_port(port, timeout_s=START_TIME_S_MAX, while_running=process)

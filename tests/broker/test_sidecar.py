@@ -17,7 +17,8 @@ from tests.broker.beside import (
     sidecar,
 )
 from tests.support import free_port
-from thingjobs_broker.sidecar import may_answer_on, topic_filters
+from thingjobs_broker.responses import may_answer_on
+from thingjobs_broker.sidecar import topic_filters
 
 pytestmark = pytest.mark.broker
 

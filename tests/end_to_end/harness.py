@@ -33,7 +33,8 @@ class Restartable:
         self._name = name
         self._command = command
         self._folder = folder
-        self._ready = ready
+        self.ready = ready
+        """What the program writes once it can be used."""
         self._program: BackgroundProgram | None = None
 
     @property
@@ -54,7 +55,7 @@ class Restartable:
             self._name, self._command, log=log, environ=environment(), folder=self._folder
         )
         try:
-            self._program.wait_for(self._ready, timeout_seconds=START_SECONDS_MAX)
+            self._program.wait_for(self.ready, timeout_seconds=START_SECONDS_MAX)
         except BaseException:
             self.stop()
             raise
@@ -66,6 +67,11 @@ class Restartable:
     def stop(self) -> int:
         """Ends the program as systemd would, and returns its exit code."""
         return self.program.stop()
+
+    def stop_if_started(self) -> None:
+        """Ends the program, whatever has become of it."""
+        if self._program is not None:
+            self.stop()
 
 
 class Service(Restartable):

@@ -1,4 +1,4 @@
-"""The jobs service behind a real broker, in this process, once for the whole session, with a clock of the tests.
+"""The jobs service behind a real broker, in this process, once for all tests, with a clock of their own.
 
 Two brokers: `embedded`, amqtt with the plugin, and `mosquitto`, with the sidecar beside it. The service has a
 thread and an event loop of its own, so tests may block or have a loop themselves. Nothing but the clock is
@@ -20,10 +20,13 @@ import pytest
 from amqtt.broker import Broker
 
 from tests.support import free_port, require_program, wait_for_port
-from thingjobs_broker.config import Settings, SidecarSettings
+from thingjobs_broker.config import LimitsSettings, Settings, SidecarSettings
 from thingjobs_broker.plugin import JobsPlugin, broker_config
 from thingjobs_broker.runner import Runner
 from thingjobs_broker.sidecar import Sidecar
+
+NO_LIMITS = LimitsSettings(requests_per_second=0)
+"""Where time stands still, no device would ever be allowed another request."""
 
 START_MS = 1_700_000_000_000
 PATIENCE_SECONDS = 20.0
@@ -80,7 +83,6 @@ class WireService(ABC):
     """The service and its broker. Clients reach it on `port` of 127.0.0.1, all of them with every right."""
 
     broker: str
-    speaks_mqtt_5: bool
     outlives_restart: bool
     """Whether clients stay connected while the service restarts."""
 
@@ -108,11 +110,19 @@ class WireService(ABC):
         self.clock.ms += outage_ms
         self._thread.run(self._start())
 
+    def names(self) -> tuple[set[str], set[str]]:
+        """All things and all jobs that the service knows."""
+        return self._thread.run(self._names())
+
     # The session.
 
     def start(self) -> None:
         """Start everything."""
-        self._thread.run(self._start())
+        try:
+            self._thread.run(self._start())
+        except BaseException:
+            self._thread.close()
+            raise
 
     def stop(self) -> None:
         """Stop everything; the service must not have failed."""
@@ -123,10 +133,17 @@ class WireService(ABC):
 
     async def _advance(self, duration_ms: int) -> None:
         until_ms, runner = self.clock.ms + duration_ms, self._runner()
-        while (deadline_ms := runner._service.next_deadline_ms()) is not None and deadline_ms <= until_ms:
+        service = runner._service
+        assert service is not None
+        while (deadline_ms := service.next_deadline_ms()) is not None and deadline_ms <= until_ms:
             self.clock.ms = max(self.clock.ms, deadline_ms)
             runner.clock_moved()
         self.clock.ms = until_ms
+
+    async def _names(self) -> tuple[set[str], set[str]]:
+        state = self._runner().state
+        assert state is not None
+        return set(state.things), set(state.jobs)
 
     @abstractmethod
     def _runner(self) -> Runner: ...
@@ -142,7 +159,6 @@ class Embedded(WireService):
     """Amqtt with the plugin, as `thingjobs up --anonymous` runs it."""
 
     broker = "embedded"
-    speaks_mqtt_5 = False
     outlives_restart = False
 
     def _runner(self) -> Runner:
@@ -150,7 +166,8 @@ class Embedded(WireService):
         return self._plugin.runner
 
     async def _start(self) -> None:
-        settings = Settings(data_dir=str(self.data_dir), listen=[f"127.0.0.1:{self.port}"], anonymous=True)
+        listen = [f"127.0.0.1:{self.port}"]
+        settings = Settings(data_dir=str(self.data_dir), listen=listen, anonymous=True, limits=NO_LIMITS)
         self._broker = Broker(broker_config(settings))
         self._plugin: JobsPlugin = self._broker.plugins_manager.get_plugin("JobsPlugin")
         self._plugin._host.new_clock = lambda *_: self.clock
@@ -164,10 +181,9 @@ class Embedded(WireService):
 
 
 class BesideMosquitto(WireService):
-    """A real Mosquitto, and the sidecar, as `thingjobs serve` runs it."""
+    """A real Mosquitto, and the sidecar, as `thingjobs serve --insecure` runs it."""
 
     broker = "mosquitto"
-    speaks_mqtt_5 = True
     outlives_restart = True
 
     def _runner(self) -> Runner:
@@ -176,7 +192,10 @@ class BesideMosquitto(WireService):
 
     async def _start(self) -> None:
         ready = asyncio.Event()
-        settings = SidecarSettings(data_dir=str(self.data_dir), broker=f"mqtt://127.0.0.1:{self.port}")
+        broker = f"mqtt://127.0.0.1:{self.port}"
+        settings = SidecarSettings(
+            data_dir=str(self.data_dir), broker=broker, insecure=True, limits=NO_LIMITS
+        )
         self._sidecar = Sidecar(settings, ready.set)
         self._sidecar.host.new_clock = lambda *_: self.clock
         self._running = asyncio.create_task(self._sidecar.run())

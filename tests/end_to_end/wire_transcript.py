@@ -1,8 +1,8 @@
-"""Carries out the transcripts of `tests/scenarios` on the wire: commands are published, what arrives is printed.
+"""Carries out the transcripts of `tests/scenarios` on the wire: commands are published, what comes is shown.
 
-One client is device, operator and listener, so the whole order of a transcript is checked. In every name a mark
-stands that keeps the cases apart; it is taken out again before the comparison. Ids of events are random here:
-they are checked and shown as "id".
+One client is device, operator and listener, so the whole order of a transcript is checked. In every name a
+mark stands that keeps the cases apart; it is taken out again before the comparison. Ids of events are random
+here: they are checked and shown as "id".
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
-from tests.end_to_end.wire_client import DOCUMENT, Arrived, WireClient
+from tests.end_to_end.jobs_client import DOCUMENT, Arrived, JobsClient
 from tests.end_to_end.wire_fixtures import WireService, new_name
 from tests.scenarios.transcript import Block, Case, duration_ms, expanded, shown
 
@@ -19,7 +19,7 @@ from tests.scenarios.transcript import Block, Case, duration_ms, expanded, shown
 async def perform(case: Case, service: WireService) -> tuple[str, str]:
     """Carry out a case; return it as it stands in the file, and with what was really printed."""
     mark = new_name("")
-    async with WireClient.connect(
+    async with JobsClient.connect(
         service.port, "$aws/events/#", f"$aws/control/op{mark}/+/+", client_id=f"op{mark}"
     ) as client:
         stage = Stage(service, client, mark)
@@ -38,7 +38,7 @@ def _text(blocks: list[Block]) -> str:
 class Stage:
     """The commands of a transcript, for one case."""
 
-    def __init__(self, service: WireService, client: WireClient, mark: str) -> None:
+    def __init__(self, service: WireService, client: JobsClient, mark: str) -> None:
         self._service = service
         self._client = client
         self._mark = mark
@@ -101,7 +101,7 @@ class Stage:
     async def things(self, rest: str) -> list[str]:
         for thing_name in rest.split():
             await self._client.subscribe(f"$aws/things/{thing_name}{self._mark}/jobs/#")
-            await self.control(json.dumps({"thingName": thing_name}).join(["CreateThing ", ""]))
+            await self.control(f"CreateThing {json.dumps({'thingName': thing_name})}")
         return []
 
     async def clock(self, rest: str) -> list[str]:
@@ -130,7 +130,7 @@ class Stage:
     async def restart(self, rest: str) -> list[str]:
         self._service.restart(duration_ms(rest) if rest else 0)
         if not self._service.outlives_restart:
-            await self._client.reconnect(self._service.port)
+            await self._client.reconnect()
         return self._lines(await self._client.settle()) or ["(the same state, nothing happens)"]
 
     # Helpers.

@@ -116,7 +116,8 @@ class Connection:
             raise self._lost(error) from None
         if any(_code(answer) >= _SUBSCRIPTION_REFUSED for answer in granted):
             raise UnreachableError(
-                f"{self.address} does not let {self._who} subscribe to {filters[0]}; use an operator's login"
+                f"{self.address} does not let {self._who} subscribe to {filters[0]}",
+                "use an operator's login",
             )
 
     async def read(self) -> None:
@@ -163,14 +164,14 @@ class Connection:
 
     def _lost(self, error: BaseException) -> UnreachableError:
         return UnreachableError(
-            f"the connection to {self.address} was lost: {_reason(error)}; is the broker still running?"
+            f"the connection to {self.address} was lost: {_reason(error)}", "is the broker still running?"
         )
 
     def _silence(self) -> UnreachableError:
         return UnreachableError(
-            f"no jobs service answered at {self.address} within {self.address.timeout_seconds:g} s;"
-            f" is thingjobs up running there with topic root {self.address.topic_root!r},"
-            f" and is {self._who} an operator?"
+            f"no jobs service answered at {self.address} within {self.address.timeout_seconds:g} s",
+            "is thingjobs up, or serve beside the broker, running there with topic root"
+            f" {self.address.topic_root!r}, and is {self._who} an operator?",
         )
 
 
@@ -180,66 +181,103 @@ async def connect(address: BrokerAddress) -> AsyncIterator[Connection]:
 
     Raises:
         UnreachableError: there is no broker, or it refuses the login.
-        LocalFileError: the file with certificates cannot be used.
+        LocalFileError: a file with certificates cannot be used.
 
     """
+    async with listening(address) as connection:
+        await connection.open()
+        yield connection
+
+
+@asynccontextmanager
+async def listening(address: BrokerAddress) -> AsyncIterator[Connection]:
+    """Open a connection that reads, but is not subscribed to replies yet. Raises as `connect` does."""
+    async with logged_in(address) as client:
+        connection = Connection(client, address)
+        reading = asyncio.create_task(connection.read())
+        try:
+            yield connection
+        finally:
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+
+
+@asynccontextmanager
+async def logged_in(
+    address: BrokerAddress, name: str = "thingjobs-cli", **options: Any
+) -> AsyncIterator[aiomqtt.Client]:
+    """Open a bare client, whose id begins with `name`; `options` are aiomqtt's. Raises as `connect` does."""
     client = aiomqtt.Client(
         address.host,
         address.port,
         username=address.user,
         password=address.password,
-        identifier=f"thingjobs-cli-{secrets.token_hex(6)}",
         protocol=aiomqtt.ProtocolVersion.V311,
         timeout=address.timeout_seconds,
-        tls_context=_tls(address),
+        tls_context=tls_context(address),
         # Without it every request waits for a delayed acknowledgment of the one before.
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        **{"identifier": f"{name}-{secrets.token_hex(6)}"} | options,
     )
     try:
         await client.__aenter__()
     except (aiomqtt.MqttError, OSError, UnicodeError) as error:
         raise _not_connected(address, error) from None
-    connection = Connection(client, address)
-    reading = asyncio.create_task(connection.read())
     try:
-        await connection.open()
-        yield connection
+        yield client
     finally:
-        reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
         # What was asked for has been answered; a broker that goes away now changes nothing.
         with contextlib.suppress(aiomqtt.MqttError):
             await client.__aexit__(None, None, None)
 
 
-def _tls(address: BrokerAddress) -> ssl.SSLContext | None:
+def tls_context(address: BrokerAddress) -> ssl.SSLContext | None:
+    """Return what the connection's TLS rests on, None for plain TCP.
+
+    Raises:
+        LocalFileError: a file with certificates cannot be used.
+
+    """
     if not address.tls:
         return None
     try:
-        return ssl.create_default_context(cafile=address.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        is_content = isinstance(error, ssl.SSLError)
-        reason = "it holds no certificate in PEM form" if is_content else error.strerror
+        context = ssl.create_default_context(cafile=address.ca_file)
+    except OSError as error:
+        reason = _pem_problem(error, "it holds no certificate in PEM form")
         raise LocalFileError(f"cannot use the CA file {address.ca_file!r}: {reason}") from None
+    if address.certificate_file is not None:
+        try:
+            context.load_cert_chain(address.certificate_file, address.key_file)
+        except OSError as error:
+            reason = _pem_problem(error, "no certificate in PEM form, or not its key")
+            files = " and ".join(repr(name) for name in (address.certificate_file, address.key_file) if name)
+            raise LocalFileError(f"cannot use {files}: {reason}") from None
+    return context
+
+
+def _pem_problem(error: OSError, about_content: str) -> str:
+    return about_content if isinstance(error, ssl.SSLError) else error.strerror or str(error)
 
 
 def _not_connected(address: BrokerAddress, error: BaseException) -> UnreachableError:
     reason = _reason(error)
     if isinstance(error, aiomqtt.MqttCodeError) and _code(error.rc) in _LOGIN_REFUSED:
         who = f"the login of user {address.user!r}" if address.user else "a login without a user name"
-        fix = f"check the user in --broker mqtt://USER@... and the password in {PASSWORD_VARIABLE}"
-        return UnreachableError(f"{address} refused {who}; {fix}")
+        fix = f"check the user in --broker mqtt://USER@... and --password-file or {PASSWORD_VARIABLE}"
+        return UnreachableError(f"{address} refused {who}", fix)
     if "CERTIFICATE" in reason.upper():
         fix = "give its authority with --ca-file"
-        return UnreachableError(f"the certificate of {address} is not trusted: {reason}; {fix}")
+        return UnreachableError(f"the certificate of {address} is not trusted: {reason}", fix)
     if "[SSL" in reason:
-        return UnreachableError(f"{address} does not speak TLS: {reason}; give it as mqtt:// if it is plain")
+        return UnreachableError(
+            f"{address} does not speak TLS: {reason}", "give it as mqtt:// if it is plain"
+        )
     if reason == "Operation timed out":  # by aiomqtt: connected, but no CONNACK
         fix = "is it an MQTT broker, and mqtts:// if it wants TLS?"
-        return UnreachableError(f"{address} did not answer within {address.timeout_seconds:g} s; {fix}")
+        return UnreachableError(f"{address} did not answer within {address.timeout_seconds:g} s", fix)
     fix = "start one with thingjobs up, or name yours with --broker"
-    return UnreachableError(f"cannot reach a broker at {address}: {reason}; {fix}")
+    return UnreachableError(f"cannot reach a broker at {address}: {reason}", fix)
 
 
 def _reason(error: BaseException) -> str:

@@ -34,9 +34,14 @@ class RefusedError(CliError):
 
 
 class UnreachableError(CliError):
-    """There is no broker, no login, or no service behind the broker."""
+    """There is no broker, no login, or no service behind the broker; `fix` is what helps, if known."""
 
     exit_code = ExitCode.UNREACHABLE
+
+    def __init__(self, problem: str, fix: str = "") -> None:
+        super().__init__(f"{problem}; {fix}" if fix else problem)
+        self.problem = problem
+        self.fix = fix
 
 
 class LocalFileError(CliError):

@@ -22,12 +22,12 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "done; for job watch: every thing succeeded",
-    ExitCode.NOT_SUCCEEDED: "job watch: canceled, or not successful on every thing",
+    ExitCode.NOT_SUCCEEDED: "job watch: canceled, or not successful on every thing; doctor: a check failed",
     ExitCode.USAGE: "wrong arguments, options or settings; nothing was done",
     ExitCode.REFUSED: "the service refused the request; its code and message are shown",
     ExitCode.UNREACHABLE: "no broker, no login, or no jobs service that answers",
     ExitCode.LOCAL_FILE: "a file of this machine is missing, unreadable or not what it should be",
-    ExitCode.NOT_STARTED: "up: the service could not start, or had to stop",
+    ExitCode.NOT_STARTED: "up, serve: the service could not start, or had to stop",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
     ExitCode.BROKEN_PIPE: "whoever read the output went away",
 }

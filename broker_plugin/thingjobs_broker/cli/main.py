@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from thingjobs_broker.cli import call, executions, init, jobs, things, up
+from thingjobs_broker.cli import call, doctor, executions, init, jobs, serve, things, up
 from thingjobs_broker.cli.command import paragraph
 from thingjobs_broker.cli.exit_codes import MEANINGS
 
@@ -24,11 +24,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 up.add_to(app)
+serve.add_to(app)
 app.add_typer(init.app, name="init")
 app.add_typer(things.app, name="thing")
 app.add_typer(jobs.app, name="job")
 app.add_typer(executions.app, name="execution")
 call.add_to(app)
+doctor.add_to(app)
 
 
 def _show_version(asked: bool) -> None:

@@ -55,7 +55,7 @@ class Output:
         self.as_json = as_json
         # Text that is read by a program is never folded.
         width = None if sys.stdout.isatty() else _NOT_A_TERMINAL_COLUMNS
-        self.console = Console(markup=False, highlight=False, emoji=False, width=width)
+        self.console = _Console(markup=False, highlight=False, emoji=False, width=width)
 
     @property
     def is_live(self) -> bool:
@@ -100,6 +100,13 @@ class Output:
         with self.console.capture() as captured:
             self.console.print(what)
         write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+class _Console(Console):
+    """Leaves it to the command what becomes of it when nobody reads any more; rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def write(text: str) -> None:

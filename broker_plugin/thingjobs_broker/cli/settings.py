@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from thingjobs_broker.cli.errors import LocalFileError, UsageError
-from thingjobs_protocol.settings import SettingsError, resolve
+from thingjobs_broker.config import Settings, SidecarSettings
+from thingjobs_protocol.settings import SettingsError, resolve, settings_table
 
 ENVIRONMENT_PREFIX: Final = "THINGJOBS"
 OF_OTHERS: Final = (
@@ -14,6 +15,8 @@ OF_OTHERS: Final = (
     *("THINGJOBS_TIMEOUT_SECONDS", "THINGJOBS_AGENT_"),
 )
 """Variables with our prefix that belong to the client commands and to the agent."""
+
+_PROGRAMS: Final = (Settings, SidecarSettings)
 
 SettingsT = TypeVar("SettingsT")
 
@@ -33,12 +36,18 @@ def find_settings(settings_type: type[SettingsT], flags: dict[str, Any], config:
             file_name=config or "the settings file",
             environ=os.environ,
             env_prefix=ENVIRONMENT_PREFIX,
-            env_ignored=OF_OTHERS,
+            env_ignored=[*OF_OTHERS, *_variables_of_programs()],
             flags=flags,
         )
     except SettingsError as error:
         raise UsageError(str(error)) from None
     return found
+
+
+def _variables_of_programs() -> set[str]:
+    """Return what any of our programs may find in an environment that they share."""
+    tables = (settings_table(program, env_prefix=ENVIRONMENT_PREFIX) for program in _PROGRAMS)
+    return {row.environment for table in tables for row in table}
 
 
 def _read(name: str) -> dict[str, Any]:

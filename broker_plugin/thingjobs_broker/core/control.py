@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from thingjobs_broker.core import control_jobs, control_things, operations
+from thingjobs_broker.core import (
+    control_executions,
+    control_job_changes,
+    control_jobs,
+    control_templates,
+    control_things,
+    operations,
+    tags,
+)
 from thingjobs_broker.core.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -35,14 +43,37 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "DescribeJob": Operation(operations.DescribeJob, control_jobs.describe_job),
     "GetJobDocument": Operation(operations.GetJobDocument, control_jobs.get_job_document),
     "ListJobs": Operation(operations.ListJobs, control_jobs.list_jobs),
-    "CancelJob": Operation(operations.CancelJob, control_jobs.cancel_job),
-    "CancelJobExecution": Operation(operations.CancelJobExecution, control_jobs.cancel_job_execution),
-    "DeleteJobExecution": Operation(operations.DeleteJobExecution, control_jobs.delete_job_execution),
-    "DescribeJobExecution": Operation(operations.DescribeJobExecution, control_jobs.describe_job_execution),
-    "ListJobExecutionsForJob": Operation(
-        operations.ListJobExecutionsForJob, control_jobs.list_job_executions_for_job
+    "UpdateJob": Operation(operations.UpdateJob, control_job_changes.update_job),
+    "CancelJob": Operation(operations.CancelJob, control_job_changes.cancel_job),
+    "DeleteJob": Operation(operations.DeleteJob, control_job_changes.delete_job),
+    "AssociateTargetsWithJob": Operation(
+        operations.AssociateTargetsWithJob, control_job_changes.associate_targets_with_job
     ),
-    "DescribeTimeline": Operation(operations.DescribeTimeline, control_jobs.describe_timeline),
+    "CancelJobExecution": Operation(operations.CancelJobExecution, control_executions.cancel_job_execution),
+    "DeleteJobExecution": Operation(operations.DeleteJobExecution, control_executions.delete_job_execution),
+    "DescribeJobExecution": Operation(
+        operations.DescribeJobExecution, control_executions.describe_job_execution
+    ),
+    "ListJobExecutionsForJob": Operation(
+        operations.ListJobExecutionsForJob, control_executions.list_job_executions_for_job
+    ),
+    "ListJobExecutionsForThing": Operation(
+        operations.ListJobExecutionsForThing, control_executions.list_job_executions_for_thing
+    ),
+    "CreateJobTemplate": Operation(operations.CreateJobTemplate, control_templates.create_job_template),
+    "DescribeJobTemplate": Operation(operations.DescribeJobTemplate, control_templates.describe_job_template),
+    "ListJobTemplates": Operation(operations.ListJobTemplates, control_templates.list_job_templates),
+    "DeleteJobTemplate": Operation(operations.DeleteJobTemplate, control_templates.delete_job_template),
+    "DescribeManagedJobTemplate": Operation(
+        operations.DescribeManagedJobTemplate, control_templates.describe_managed_job_template
+    ),
+    "ListManagedJobTemplates": Operation(
+        operations.ListManagedJobTemplates, control_templates.list_managed_job_templates
+    ),
+    "TagResource": Operation(operations.TagResource, tags.tag_resource),
+    "UntagResource": Operation(operations.UntagResource, tags.untag_resource),
+    "ListTagsForResource": Operation(operations.ListTagsForResource, tags.list_tags_for_resource),
+    "DescribeTimeline": Operation(operations.DescribeTimeline, control_executions.describe_timeline),
 }
 
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from thingjobs_broker.core import execution, lifecycle, pending, views
+import msgspec
+
+from thingjobs_broker.core import delivery, execution, lifecycle, pending, views
 from thingjobs_broker.core.state import BY_DEVICE, Execution, Thing
 from thingjobs_protocol.errors import (
     InvalidStateTransition,
@@ -24,6 +26,7 @@ from thingjobs_protocol.messages import (
     UpdateJobExecutionResponse,
 )
 from thingjobs_protocol.status import TERMINAL
+from thingjobs_protocol.status import JobExecutionStatus as Status
 from thingjobs_protocol.topics import NEXT_JOB_ID, Api
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ def get_pending(
 ) -> GetPendingJobExecutionsResponse:
     """List what is pending."""
     lifecycle.time_out_overdue(step, thing)
-    return views.pending_lists(thing, step.now_ms, request.client_token)
+    return views.pending_lists(step.state, thing, step.now_ms, request.client_token)
 
 
 def start_next(
@@ -46,7 +49,7 @@ def start_next(
 ) -> JobExecutionResponse:
     """Start the front, or hand back the running one unchanged (spec: data plane 2.4, A9)."""
     lifecycle.time_out_overdue(step, thing)
-    front = pending.front(thing)
+    front = pending.front(thing, step.state.closed_jobs)
     status = execution.next_status(front.status, execution.Input.START_NEXT) if front else None
     if front is not None and status is not None:
         lifecycle.transition(
@@ -67,7 +70,7 @@ def describe(
     """Show one pending execution, or the front for `$next` (spec: data plane 2.5)."""
     if job_id == NEXT_JOB_ID:
         lifecycle.time_out_overdue(step, thing)
-        found: Execution | None = pending.front(thing)
+        found: Execution | None = pending.front(thing, step.state.closed_jobs)
     else:
         found = _find(step, thing, job_id, request.execution_number)
         if found.status in TERMINAL:
@@ -90,6 +93,9 @@ def update(
         message = f"The status of job execution cannot be changed to be {request.status.value}"
         raise InvalidStateTransition(message, execution_state=views.execution_state(current))
     status = execution.next_status(current.status, report)
+    if current.status is Status.QUEUED and job_id in step.state.closed_jobs:
+        message = f"Job execution {_name(current)} waits for the job's next maintenance window"
+        raise InvalidStateTransition(message, execution_state=views.execution_state(current))
     if status is None:
         wanted = request.status.value
         message = f"Job execution {_name(current)} is {current.status.value} and cannot become {wanted}"
@@ -107,7 +113,7 @@ def update(
     if request.include_job_execution_state:
         response.execution_state = views.execution_state(current)
     if request.include_job_document:
-        response.job_document = views.document(step.state.jobs[job_id])
+        response.job_document = delivery.document(step.ports, step.state.jobs[job_id], current)
     return response
 
 
@@ -134,9 +140,10 @@ def _execution_response(
 ) -> JobExecutionResponse:
     if found is None:
         return JobExecutionResponse(step.now_ms // 1000, client_token)
-    job = step.state.jobs[found.job_id] if with_document else None
+    job = step.state.jobs[found.job_id]
+    document = delivery.document(step.ports, job, found) if with_document else msgspec.UNSET
     return JobExecutionResponse(
-        step.now_ms // 1000, client_token, views.job_execution(found, step.now_ms, job)
+        step.now_ms // 1000, client_token, views.job_execution(found, step.now_ms, document)
     )
 
 

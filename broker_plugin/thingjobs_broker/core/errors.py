@@ -2,7 +2,7 @@
 1.2).
 
     ControlError
-      InvalidRequestError  ResourceNotFoundError  ResourceAlreadyExistsError
+      InvalidRequestError  ResourceNotFoundError  ResourceAlreadyExistsError  ConflictError
       InvalidStateTransitionError  VersionConflictError  LimitExceededError  ServiceUnavailableError
 """
 
@@ -42,6 +42,13 @@ class ResourceAlreadyExistsError(ControlError):
     """The id is taken, or the name with another configuration."""
 
     code = "ResourceAlreadyExistsException"
+    http_status = 409
+
+
+class ConflictError(ControlError):
+    """The id of a job template is taken."""
+
+    code = "ConflictException"
     http_status = 409
 
 

@@ -18,6 +18,7 @@ COMPLETED: Final = "completed"
 CANCELED: Final = "canceled"
 CANCELLATION_IN_PROGRESS: Final = "cancellation_in_progress"
 DELETED: Final = "deleted"
+DELETION_IN_PROGRESS: Final = "deletion_in_progress"
 
 
 class JobExecutionEvent(Wire):
@@ -88,7 +89,7 @@ def execution_event(
 
 
 def job_event(job: Job, operation: str, now_ms: int, event_id: str, naming: Naming) -> Message:
-    """Return the event of a job that completed or is being, or has been, canceled."""
+    """Return the event of a job that completed, or is being, or has been, canceled or deleted."""
     canceled = job.status is JobStatus.CANCELED
     body = JobEvent(
         event_type="JOB",
@@ -96,8 +97,8 @@ def job_event(job: Job, operation: str, now_ms: int, event_id: str, naming: Nami
         timestamp=now_ms // 1000,
         operation=operation,
         job_id=job.job_id,
-        # CANCELLATION_IN_PROGRESS exists in events only, never as a status of the API.
-        status=operation.upper() if operation == CANCELLATION_IN_PROGRESS else job.status.value,
+        # CANCELLATION_IN_PROGRESS and DELETED exist in events only, never as statuses of the API.
+        status=operation.upper(),
         target_selection=job.target_selection.value,
         targets=job.targets,
         created_at=job.created_at_ms,

@@ -32,6 +32,7 @@ class Input(Enum):
     FORCE_CANCEL = "cancel with force"
     TIME_OUT = "time out"
     REMOVE = "thing left the targets"
+    DELETE_THING = "thing left the registry"
 
 
 REPORTS: Final = {
@@ -52,6 +53,7 @@ TRANSITIONS: Final[dict[Status, dict[Input, Status]]] = {
         Input.CANCEL: Status.CANCELED,
         Input.FORCE_CANCEL: Status.CANCELED,
         Input.REMOVE: Status.REMOVED,
+        Input.DELETE_THING: Status.REMOVED,
     },
     Status.IN_PROGRESS: {
         Input.REPORT_IN_PROGRESS: Status.IN_PROGRESS,
@@ -60,6 +62,7 @@ TRANSITIONS: Final[dict[Status, dict[Input, Status]]] = {
         Input.REPORT_REJECTED: Status.REJECTED,
         Input.FORCE_CANCEL: Status.CANCELED,
         Input.TIME_OUT: Status.TIMED_OUT,
+        Input.DELETE_THING: Status.REMOVED,
     },
     Status.SUCCEEDED: {},
     Status.FAILED: {},

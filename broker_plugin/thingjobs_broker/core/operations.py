@@ -12,6 +12,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from thingjobs_broker.core.abort import AbortConfig
+from thingjobs_broker.core.placeholders import PresignedUrlConfig
+from thingjobs_broker.core.rollout import RolloutConfig
+from thingjobs_broker.core.schedule import MaintenanceWindow, SchedulingConfig
 from thingjobs_protocol import limits
 from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelection
 
@@ -21,7 +25,17 @@ Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS_MAX)]
 Target = Annotated[str, Meta(min_length=1, max_length=2048)]
 Minutes = Annotated[int, Meta(ge=limits.TIMEOUT_MINUTES_MIN, le=limits.TIMEOUT_MINUTES_MAX)]
 PageSize = Annotated[int, Meta(ge=1, le=limits.PAGE_SIZE_MAX)]
+TemplateId = Annotated[str, Meta(pattern=limits.JOB_ID_PATTERN)]
+Document = Annotated[str, Meta(max_length=limits.JOB_DOCUMENT_BYTES_MAX)]
+DocumentUrl = Annotated[str, Meta(min_length=1, max_length=1350)]
+Arn = Annotated[str, Meta(max_length=1600, pattern=r"^arn:[!-~]+\Z")]
+PackageVersions = Annotated[list[Arn], Meta(max_length=25)]
+ParameterKey = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,128}\Z")]
+ParameterValue = Annotated[str, Meta(min_length=1, max_length=30_720)]
+TagKey = Annotated[str, Meta(min_length=1, max_length=128)]
 ReasonCode = Annotated[str, Meta(max_length=128, pattern=r"^[A-Z0-9_]+\Z")]
+ThingGroupId = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9-]{1,128}\Z")]
+NamespaceId = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]+\Z")]
 AttributeName = Annotated[str, Meta(max_length=128, pattern=r"^[a-zA-Z0-9_.,@/:#-]+\Z")]
 AttributeValue = Annotated[str, Meta(max_length=800, pattern=r"^[a-zA-Z0-9_.,@/:#=\[\]-]*\Z")]
 
@@ -75,35 +89,87 @@ class RetryConfig(Request, frozen=True):
     criteria_list: Annotated[list[RetryCriteria], Meta(min_length=1, max_length=2)]
 
 
+class Tag(msgspec.Struct, frozen=True):
+    """One tag; its members begin with a capital letter."""
+
+    key: TagKey = msgspec.field(name="Key")
+    value: Annotated[str, Meta(max_length=256)] = msgspec.field(name="Value", default="")
+
+
 class CreateJob(Request, frozen=True):
     """Spec: control plane 1.4, 1.5."""
 
     job_id: JobId
     targets: Annotated[list[Target], Meta(min_length=1)]
-    document: Annotated[str, Meta(max_length=limits.JOB_DOCUMENT_BYTES_MAX)] | None = None
+    document: Document | None = None
+    document_source: DocumentUrl | None = None
+    job_template_arn: Arn | None = None
+    document_parameters: dict[ParameterKey, ParameterValue] | None = None
+    destination_package_versions: PackageVersions | None = None
+    tags: list[Tag] = []
     description: Text = ""
     target_selection: TargetSelection = TargetSelection.SNAPSHOT
+    presigned_url_config: PresignedUrlConfig | None = None
+    job_executions_rollout_config: RolloutConfig | None = None
+    abort_config: AbortConfig | None = None
     timeout_config: TimeoutConfig | None = None
     job_executions_retry_config: RetryConfig | None = None
+    scheduling_config: SchedulingConfig | None = None
+    namespace_id: NamespaceId | None = None
+
+
+class UpdateJob(Request, frozen=True):
+    """Spec: control plane 5.3; each member that is given replaces the stored one whole."""
+
+    job_id: JobId
+    namespace_id: NamespaceId | None = None
+    description: Text | None = None
+    presigned_url_config: PresignedUrlConfig | None = None
+    job_executions_rollout_config: RolloutConfig | None = None
+    abort_config: AbortConfig | None = None
+    timeout_config: TimeoutConfig | None = None
+    job_executions_retry_config: RetryConfig | None = None
+
+
+class DeleteJob(Request, frozen=True):
+    """Spec: control plane 1.5."""
+
+    job_id: JobId
+    force: bool = False
+    namespace_id: NamespaceId | None = None
+
+
+class AssociateTargetsWithJob(Request, frozen=True):
+    """Spec: control plane 1.5; thing groups only (A28)."""
+
+    job_id: JobId
+    targets: Annotated[list[Target], Meta(min_length=1)]
+    comment: Text | None = None
+    namespace_id: NamespaceId | None = None
 
 
 class DescribeJob(Request, frozen=True):
     """Spec: control plane 2.1."""
 
     job_id: JobId
+    before_substitution: bool = False
 
 
 class GetJobDocument(Request, frozen=True):
-    """Spec: control plane 1.5."""
+    """Spec: control plane 1.5, 7.2."""
 
     job_id: JobId
+    before_substitution: bool = False
 
 
 class ListJobs(Request, frozen=True):
-    """Spec: control plane 1.4."""
+    """Spec: control plane 1.4; filters are combined with AND."""
 
     status: JobStatus | None = None
     target_selection: TargetSelection | None = None
+    thing_group_name: ThingName | None = None
+    thing_group_id: ThingGroupId | None = None
+    namespace_id: NamespaceId | None = None
     max_results: PageSize | None = None
     next_token: str | None = None
 
@@ -134,6 +200,7 @@ class DeleteJobExecution(Request, frozen=True):
     thing_name: ThingName
     execution_number: int
     force: bool = False
+    namespace_id: NamespaceId | None = None
 
 
 class DescribeJobExecution(Request, frozen=True):
@@ -153,6 +220,17 @@ class ListJobExecutionsForJob(Request, frozen=True):
     next_token: str | None = None
 
 
+class ListJobExecutionsForThing(Request, frozen=True):
+    """Spec: control plane 1.5: one entry for each execution record."""
+
+    thing_name: ThingName
+    status: JobExecutionStatus | None = None
+    job_id: JobId | None = None
+    namespace_id: NamespaceId | None = None
+    max_results: PageSize | None = None
+    next_token: str | None = None
+
+
 class DescribeTimeline(Request, frozen=True):
     """Our own: who did what when, of a job, or with `thing_name` of one execution (spec: control plane
     B18).
@@ -161,3 +239,76 @@ class DescribeTimeline(Request, frozen=True):
     job_id: JobId
     thing_name: ThingName | None = None
     execution_number: int | None = None
+
+
+class CreateJobTemplate(Request, frozen=True):
+    """Spec: control plane 1.4, 7.3."""
+
+    job_template_id: TemplateId
+    description: Text
+    job_arn: Arn | None = None
+    document: Document | None = None
+    document_source: DocumentUrl | None = None
+    presigned_url_config: PresignedUrlConfig | None = None
+    job_executions_rollout_config: RolloutConfig | None = None
+    abort_config: AbortConfig | None = None
+    timeout_config: TimeoutConfig | None = None
+    job_executions_retry_config: RetryConfig | None = None
+    maintenance_windows: Annotated[list[MaintenanceWindow], Meta(min_length=1)] | None = None
+    destination_package_versions: PackageVersions | None = None
+    tags: list[Tag] = []
+
+
+class DescribeJobTemplate(Request, frozen=True):
+    """Spec: control plane 1.4."""
+
+    job_template_id: TemplateId
+
+
+class ListJobTemplates(Request, frozen=True):
+    """Spec: control plane 1.4."""
+
+    max_results: PageSize | None = None
+    next_token: str | None = None
+
+
+class DeleteJobTemplate(Request, frozen=True):
+    """Spec: control plane 1.4."""
+
+    job_template_id: TemplateId
+
+
+class DescribeManagedJobTemplate(Request, frozen=True):
+    """Spec: control plane 1.4; without a version, the default one."""
+
+    template_name: Annotated[str, Meta(min_length=1, max_length=2048)]
+    template_version: Annotated[str, Meta(pattern=r"^[1-9]+\.[0-9]+\Z")] | None = None
+
+
+class ListManagedJobTemplates(Request, frozen=True):
+    """Spec: control plane 1.4."""
+
+    template_name: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+    max_results: PageSize | None = None
+    next_token: str | None = None
+
+
+class TagResource(Request, frozen=True):
+    """Spec: control plane 1.4."""
+
+    resource_arn: str
+    tags: list[Tag]
+
+
+class UntagResource(Request, frozen=True):
+    """Spec: control plane 1.4."""
+
+    resource_arn: str
+    tag_keys: list[TagKey]
+
+
+class ListTagsForResource(Request, frozen=True):
+    """Spec: control plane 1.4."""
+
+    resource_arn: str
+    next_token: str | None = None

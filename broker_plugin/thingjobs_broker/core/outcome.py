@@ -27,3 +27,5 @@ class Outcome(msgspec.Struct):
 
     records: list[Record]
     messages: list[Message]
+    wait_ms: int = 0
+    """How long whoever asked had better not be listened to: it asks faster than it may."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from bisect import bisect_left
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -46,9 +47,36 @@ def page(
         if item is None or not keep(item):
             continue
         if len(found) == limit:
-            return found, urlsafe_b64encode(msgspec.json.encode((index, mark))).decode()
+            return found, _token(index, mark)
         found.append(item)
     return found, None
+
+
+def page_by_key(
+    items: Sequence[Item],
+    key: Callable[[Item], int],
+    *,
+    next_token: str | None,
+    max_results: int | None,
+    filters: tuple[str | None, ...] = (),
+) -> tuple[list[Item], str | None]:
+    """Return one page of entries that are sorted by an ever growing `key`, as `page` does.
+
+    Raises:
+        InvalidRequestError: as `page`.
+
+    """
+    mark = zlib.crc32(repr(filters).encode())
+    start = bisect_left(items, _position(next_token, mark), key=key) if next_token is not None else 0
+    end = start + (max_results or PAGE_SIZE_DEFAULT)
+    following = items[end] if end < len(items) else None
+    if following is None:
+        return list(items[start:end]), None
+    return list(items[start:end]), _token(key(following), mark)
+
+
+def _token(position: int, mark: int) -> str:
+    return urlsafe_b64encode(msgspec.json.encode((position, mark))).decode()
 
 
 def _position(token: str, mark: int) -> int:

@@ -39,6 +39,12 @@ class JobCreated(Record, frozen=True):
     document: str
     description: str
     options: dict[str, Any]
+    status: str = "IN_PROGRESS"
+    is_rolled_out: bool = True
+    """Whether its executions follow one by one, as they did before there were rollouts."""
+    document_source: str = ""
+    authored_document: str = ""
+    """The document before its placeholders were replaced, empty if that changed nothing."""
 
 
 class ExecutionQueued(Record, frozen=True):
@@ -93,6 +99,10 @@ class JobChanged(Record, frozen=True):
     force: bool = False
     reason_code: str = ""
     comment: str = ""
+    ended: bool = False
+    """Its endTime has passed: no further executions, and it completes when the present ones have ended."""
+    turns: bool = False
+    """A window opened or closed, or the end cancels: its executions have to follow."""
 
 
 class ServiceStarted(Record, frozen=True):
@@ -110,6 +120,87 @@ class ClockStepped(Record, frozen=True):
     delta_ms: int
 
 
+class JobDeleted(Record, frozen=True):
+    """A job left the records, after all of its executions."""
+
+    job_id: str
+    at_ms: int
+    by: str
+
+
+class JobUpdated(Record, frozen=True):
+    """An operator changed a job; None leaves a member as it is. `options` holds only what was given;
+    `targets` are all of them, new ones at the end.
+    """
+
+    job_id: str
+    at_ms: int
+    by: str
+    description: str | None = None
+    options: dict[str, Any] | None = None
+    targets: list[str] | None = None
+    comment: str | None = None
+
+
+class RolloutAdvanced(Record, frozen=True):
+    """How far the rollout of a job has come; the fields are those of `Rollout`."""
+
+    job_id: str
+    at_ms: int
+    target_index: int
+    after: str
+    notified: int
+    started_at_ms: int
+    window_at_ms: int
+    left: int
+    is_done: bool
+
+
+class TurnChanged(Record, frozen=True):
+    """A thing is `owed` an execution of a job, is `barred` from its rollout, or neither (`none`)."""
+
+    job_id: str
+    thing_name: str
+    at_ms: int
+    turn: str
+    retry_attempt: int = 0
+
+
+class JobTurned(Record, frozen=True):
+    """The executions of a job have followed its window, or its end; their devices know."""
+
+    job_id: str
+    at_ms: int
+
+
+class TemplateCreated(Record, frozen=True):
+    """A custom job template was accepted. `options` holds the configuration members in AWS camelCase."""
+
+    template_id: str
+    at_ms: int
+    by: str
+    description: str
+    document: str
+    document_source: str
+    options: dict[str, Any]
+
+
+class TemplateDeleted(Record, frozen=True):
+    """A custom job template was removed by an operator."""
+
+    template_id: str
+    at_ms: int
+    by: str
+
+
+class TagsChanged(Record, frozen=True):
+    """The tags of a resource are these now, none for the last time."""
+
+    arn: str
+    at_ms: int
+    tags: dict[str, str]
+
+
 KINDS: Final[tuple[type[Record], ...]] = (
     ThingCreated,
     JobCreated,
@@ -119,5 +210,13 @@ KINDS: Final[tuple[type[Record], ...]] = (
     JobChanged,
     ServiceStarted,
     ClockStepped,
+    JobDeleted,
+    JobUpdated,
+    RolloutAdvanced,
+    TurnChanged,
+    JobTurned,
+    TemplateCreated,
+    TemplateDeleted,
+    TagsChanged,
 )
 """The position is the kind's number on disk: append only, never reorder."""

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from thingjobs_broker.core.job_records import ACTIVE
 from thingjobs_broker.core.state import Execution, Job
 from thingjobs_protocol.status import JobExecutionStatus as Status
-from thingjobs_protocol.status import JobStatus
 
 RETRYABLE: Final = frozenset({Status.FAILED, Status.TIMED_OUT})
 ALL: Final = "ALL"
@@ -20,7 +20,7 @@ def is_owed(job: Job, execution: Execution) -> bool:
     Each failure type has its own budget per thing; ALL is one shared budget. The attempts already made are
     the earlier executions of the chain, so no counter is stored.
     """
-    if execution.status not in RETRYABLE or job.status is not JobStatus.IN_PROGRESS:
+    if execution.status not in RETRYABLE or job.status not in ACTIVE or job.ended:
         return False
     config = job.options.get("jobExecutionsRetryConfig")
     if not config:

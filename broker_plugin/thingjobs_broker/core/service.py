@@ -5,28 +5,44 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from thingjobs_broker.core import control, lifecycle
+from thingjobs_broker.core import control, lifecycle, retention, work
+from thingjobs_broker.core.agenda import Agenda
 from thingjobs_broker.core.device import HANDLERS
-from thingjobs_broker.core.errors import ControlError
+from thingjobs_broker.core.errors import ControlError, ServiceUnavailableError
 from thingjobs_broker.core.naming import Naming
 from thingjobs_broker.core.outcome import Message, Outcome
+from thingjobs_broker.core.ports import DEFAULT_PORTS, Ports
 from thingjobs_broker.core.records import ClockStepped, ServiceStarted
-from thingjobs_broker.core.step import Step
+from thingjobs_broker.core.step import CannotStore, Step
 from thingjobs_protocol import limits, topics
 from thingjobs_protocol.codec import client_token, decode_request
-from thingjobs_protocol.errors import InvalidRequest, Rejected, ResourceNotFound
+from thingjobs_protocol.errors import (
+    InternalError,
+    InvalidRequest,
+    Rejected,
+    RequestThrottled,
+    ResourceNotFound,
+)
 from thingjobs_protocol.messages import RejectedResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from thingjobs_broker.core.retention import Cursor
     from thingjobs_broker.core.state import Execution, State, Thing
+    from thingjobs_broker.core.throttle import Throttle
     from thingjobs_protocol.messages import Wire
 
 TIMERS_SLICE: Final = 500
 """Timers looked at in one call, so that no call holds the event loop for long (architecture, "Bounded work
 per step").
 """
+
+JOBS_SLICE: Final = 100
+JOBS_RECORDS_SLICE: Final = 250
+"""Jobs looked at in one call; fewer, once what they did has made so many records."""
+
+CANNOT_STORE: Final = "The service cannot store changes at the moment; try again later"
 
 _is_thing_name: Final = re.compile(limits.THING_NAME_PATTERN).match
 _is_job_id: Final = re.compile(limits.JOB_ID_PATTERN).match
@@ -40,6 +56,8 @@ class JobsService:
         new_id: makes the ids of things and events (UUID strings).
         naming: region, account and topic root.
         auto_register: whether a device that speaks becomes a thing (architecture, "Things").
+        throttle: how fast each thing may ask; None for as fast as it can.
+        ports: the groups, the documents and the settings of the rules.
 
     """
 
@@ -50,20 +68,33 @@ class JobsService:
         naming: Naming | None = None,
         *,
         auto_register: bool = True,
+        throttle: Throttle | None = None,
+        ports: Ports = DEFAULT_PORTS,
     ) -> None:
         self.state = state
+        self.read_only = False
+        """Set while the disk takes nothing: what would change something is refused, reads are answered."""
         self.naming = naming or Naming()
         self._new_id = new_id
         self._auto_register = auto_register
-        self._sweeps: dict[str, int] = {
-            job.job_id: 0 for job in state.jobs.values() if job.status.value == "CANCELED" and not job.settled
-        }
-        """Canceled jobs whose executions still have to follow, with the position reached."""
+        self._throttle = throttle
+        self._ports = ports
+        self._agenda = Agenda()
+        """When each job has to be looked at."""
+        for job in state.jobs.values():
+            if work.has_work(job):
+                self._agenda.put(job.job_id, 0)
+        self._looked_at_ms = 0
 
     # Requests
 
     def handle(self, request: topics.RequestTopic, payload: bytes, now_ms: int) -> Outcome:
         """Answer a device: exactly one accepted or rejected reply; a refused request changes nothing."""
+        wait_ms = self._take_token(request.thing_name, now_ms)
+        if wait_ms:
+            # Of what it asks only the client token is read (spec: data plane 3.4, step 2).
+            message = f"Thing {request.thing_name} asks too fast; try again in {wait_ms} ms"
+            return _refused(request.topic, RequestThrottled(message), payload, now_ms, wait_ms)
         step = self._step(now_ms)
         try:
             body: Wire = self._answer(step, request, payload)
@@ -71,16 +102,20 @@ class JobsService:
         except Rejected as refusal:
             body, suffix = _rejected_body(refusal, now_ms), topics.REJECTED
         step.reply(f"{request.topic}/{suffix}", body)
-        return step.finish()
+        return self._finish(step)
 
     def refuse(self, topic: str, refusal: Rejected, now_ms: int, payload: bytes = b"") -> Outcome:
         """Answer a request that cannot be handled at all, such as one on an unknown topic (A23).
 
         The client token in `payload` is echoed if it can be read (spec: data plane 3.1).
         """
-        if refusal.client_token is None:
-            refusal.client_token = client_token(payload)
-        return Outcome([], [Message(f"{topic}/{topics.REJECTED}", _rejected_body(refusal, now_ms))])
+        # It counts like any other, but is no request to be throttled (3.4, steps 1 and 2).
+        wait_ms = self._take_token(topics.thing_of(topic, self.naming.topic_root) or "", now_ms)
+        return _refused(topic, refusal, payload, now_ms, wait_ms)
+
+    def _take_token(self, thing_name: str, now_ms: int) -> int:
+        """Return 0, or how long a thing has to wait because it asks too fast."""
+        return self._throttle.take(thing_name, now_ms) if self._throttle is not None else 0
 
     def call(self, request: topics.ControlTopic, payload: bytes, by: str, now_ms: int) -> Outcome:
         """Answer a control-plane request on its accepted or rejected topic (architecture, "Control plane over
@@ -117,17 +152,28 @@ class JobsService:
     # Time
 
     def fire_timers(self, now_ms: int) -> Outcome:
-        """Apply a bounded number of due timers, and one slice of each unfinished cancellation."""
+        """Apply a bounded number of due timers, and look at a bounded number of jobs whose time has come."""
         step = self._step(now_ms)
         for execution in self.state.timers.due(now_ms, TIMERS_SLICE):
             self._time_out(step, execution)
-        for job_id, start in list(self._sweeps.items()):
-            self._sweep(step, job_id, start)
-        return step.finish()
+        self._look_at_attended(step)
+        for _ in range(JOBS_SLICE):
+            if step.size >= JOBS_RECORDS_SLICE:
+                break
+            job_id = self._agenda.take(now_ms)
+            if job_id is None:
+                break
+            self._look(step, job_id)
+        return self._finish(step)
 
     def next_deadline_ms(self) -> int | None:
         """Return when `fire_timers` has work: 0 for at once, None for never."""
-        return 0 if self._sweeps else self.state.timers.next_due_ms()
+        due_ms, timer_ms = self._agenda.next_ms(), self.state.timers.next_due_ms()
+        if due_ms is None:
+            return timer_ms
+        if due_ms <= self._looked_at_ms:
+            return 0
+        return due_ms if timer_ms is None else min(due_ms, timer_ms)
 
     def started(self, boot_id: str, uptime_ms: int, now_ms: int) -> Outcome:
         """Note that the service takes up its work; comes before the first `fire_timers`."""
@@ -143,12 +189,25 @@ class JobsService:
         """
         step = self._step(now_ms)
         step.apply(ClockStepped(now_ms, delta_ms))
+        for job in self.state.jobs.values():
+            if work.has_work(job):
+                self._agenda.put(job.job_id, now_ms)
         return step.finish()
+
+    def forget(self, cursor: Cursor, before_ms: int, now_ms: int) -> tuple[Outcome, Cursor | None]:
+        """Delete one slice of what ended before `before_ms`; return where the next slice begins, None at the
+        end (spec: data plane 9).
+        """
+        step = self._step(now_ms)
+        following = retention.forget(step, cursor, before_ms)
+        return step.finish(), following
 
     # Helpers
 
     def _step(self, now_ms: int) -> Step:
-        return Step(self.state, self.naming, self._new_id, now_ms)
+        return Step(
+            self.state, self.naming, self._new_id, now_ms, read_only=self.read_only, ports=self._ports
+        )
 
     def _answer(self, step: Step, request: topics.RequestTopic, payload: bytes) -> Wire:
         """Decode and carry out a request; the order of the checks is that of data plane 3.4."""
@@ -163,6 +222,8 @@ class JobsService:
         except Rejected as refusal:
             refusal.client_token = body.client_token
             raise
+        except CannotStore:
+            raise InternalError(CANNOT_STORE, client_token=body.client_token) from None
 
     def _register(self, step: Step, request: topics.RequestTopic) -> Thing:
         """Make a thing of a device that asks for its jobs; a request about one job is refused and so changes
@@ -179,23 +240,53 @@ class JobsService:
 
     def _execute(self, step: Step, operation: str, payload: bytes, by: str) -> dict[str, Any]:
         row, request = control.decode(operation, payload)
-        return row.handler(step, request, by)
+        try:
+            return row.handler(step, request, by)
+        except CannotStore:
+            raise ServiceUnavailableError(CANNOT_STORE) from None
 
     def _finish(self, step: Step) -> Outcome:
-        for job_id in step.sweeps:
-            self._sweep(step, job_id, 0)
+        """Look at the jobs that the step has changed, one slice each, and end it."""
+        self._look_at_attended(step)
+        self._looked_at_ms = step.now_ms
         return step.finish()
 
-    def _sweep(self, step: Step, job_id: str, start: int) -> None:
-        position = lifecycle.sweep_canceled(step, self.state.jobs[job_id], start)
-        if position is None:
-            self._sweeps.pop(job_id, None)
-        else:
-            self._sweeps[job_id] = position
+    def _look_at_attended(self, step: Step) -> None:
+        while step.attended:
+            job_id = next(iter(step.attended))
+            del step.attended[job_id]
+            self._look(step, job_id)
+
+    def _look(self, step: Step, job_id: str) -> None:
+        job = self.state.jobs.get(job_id)
+        due_ms = work.look(step, job) if job is not None else None
+        # What is to go on at once waits behind what is due by now.
+        self._agenda.put(job_id, max(due_ms, step.now_ms) if due_ms is not None else None)
 
     def _time_out(self, step: Step, execution: Execution) -> None:
         thing = self.state.things[execution.thing_name]
         lifecycle.time_out_if_overdue(step, thing, execution)
+
+
+def device_unavailable(request_topic: str, payload: bytes, now_ms: int) -> Outcome:
+    """Refuse a device's request whose outcome was lost with the disk, or that nobody can look into."""
+    return _refused(request_topic, InternalError(CANNOT_STORE), payload, now_ms)
+
+
+def control_unavailable(request_topic: str, payload: bytes, _now_ms: int) -> Outcome:
+    """Refuse a control-plane request likewise."""
+    token = control.client_token(payload)
+    body = {"code": ServiceUnavailableError.code, "message": CANNOT_STORE}
+    echoed = {"clientToken": token} if token is not None else {}
+    return Outcome([], [Message(f"{request_topic}/{topics.REJECTED}", body | echoed)])
+
+
+def _refused(topic: str, refusal: Rejected, payload: bytes, now_ms: int, wait_ms: int = 0) -> Outcome:
+    """Refuse a request that was not decoded; its client token is echoed if it can be read (3.1)."""
+    if refusal.client_token is None:
+        refusal.client_token = client_token(payload)
+    message = Message(f"{topic}/{topics.REJECTED}", _rejected_body(refusal, now_ms))
+    return Outcome([], [message], wait_ms)
 
 
 def _check_job_id(request: topics.RequestTopic) -> None:

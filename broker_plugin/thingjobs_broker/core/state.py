@@ -1,99 +1,40 @@
-"""Everything the service knows, and `apply`, the only code that changes it, live and in recovery alike.
-
-Executions are lean: interned names, no back references, so that a million of them fit in memory without work
-for the garbage collector (no cycles, hence `gc=False`).
-"""
+"""Everything the service knows, and `apply`, the only code that changes it, live and in recovery alike."""
 
 from __future__ import annotations
 
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
-import msgspec
 
-from thingjobs_broker.core import records
+from thingjobs_broker.core import job_records, records
+from thingjobs_broker.core.entities import NO_ATTRIBUTES, NO_EXECUTIONS, Execution, Job, Template, Thing
 from thingjobs_broker.core.timers import Timers
-from thingjobs_protocol.status import PENDING, JobExecutionStatus, JobStatus, TargetSelection
+from thingjobs_protocol.status import PENDING, JobExecutionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = [
+    "BY_DEVICE",
+    "BY_SERVICE",
+    "FORCED",
+    "Execution",
+    "Job",
+    "State",
+    "Thing",
+    "timeline_entries",
+]
+
 TIMELINE_BYTES_MAX: Final = 4096
 """Bound of one execution's stored timeline; beyond it the oldest entries are dropped."""
 
-
-class Execution(msgspec.Struct, gc=False):
-    """One job execution: one (thing, job, execution number). Times in ms since the epoch, 0 = not yet."""
-
-    thing_name: str
-    job_id: str
-    execution_number: int
-    queue_position: int
-    queued_at_ms: int
-    last_updated_at_ms: int
-    retry_attempt: int = 0
-    status: JobExecutionStatus = JobExecutionStatus.QUEUED
-    version_number: int = 1
-    started_at_ms: int = 0
-    status_details: dict[str, str] | None = None
-    in_progress_deadline_ms: int = 0
-    step_deadline_ms: int = 0
-    force_canceled: bool = False
-    timeline: bytes = b""
-    previous: Execution | None = None
-    index_in_job: int = 0
-    timer_tick: int = 0
-
-    @property
-    def deadline_ms(self) -> int:
-        """When the execution times out: the earlier of its two timers, 0 without any (spec: data plane
-        6.3).
-        """
-        total, step = self.in_progress_deadline_ms, self.step_deadline_ms
-        return min(total, step) if total and step else total or step
-
-
-class Thing(msgspec.Struct, gc=False):
-    """A thing, its newest execution of each job, and its pending executions in queue order."""
-
-    thing_name: str
-    thing_id: str
-    created_at_ms: int
-    attributes: dict[str, str]
-    version: int = 1
-    executions: dict[str, Execution] = {}
-    pending: dict[str, Execution] = {}
-    in_progress_count: int = 0
-    pending_revision: int = 0
-    """Counts changes of the membership of the pending set, for `notify` (spec: data plane 5.2)."""
-
-
-class Job(msgspec.Struct, gc=False):
-    """A job and its executions in the order of their creation; a deleted one leaves None."""
-
-    job_id: str
-    created_at_ms: int
-    created_by: str
-    targets: list[str]
-    target_selection: TargetSelection
-    document: str
-    description: str
-    options: dict[str, Any]
-    last_updated_at_ms: int
-    status: JobStatus = JobStatus.IN_PROGRESS
-    completed_at_ms: int = 0
-    settled: bool = False
-    force_canceled: bool = False
-    reason_code: str = ""
-    comment: str = ""
-    counts: dict[JobExecutionStatus, int] = {}
-    executions: list[Execution | None] = []
-    timeline: list[tuple[int, str, str, str]] = []
-
-    @property
-    def pending_count(self) -> int:
-        """Executions that are not terminal."""
-        return self.counts[JobExecutionStatus.QUEUED] + self.counts[JobExecutionStatus.IN_PROGRESS]
+BY_DEVICE: Final = "device"
+BY_SERVICE: Final = "service"
+FORCED: Final = "forced"
+STEP_TIMER_SET: Final = "step timer set"
+STEP_TIMER_CLEARED: Final = "step timer cleared"
 
 
 class State:
@@ -104,19 +45,44 @@ class State:
         self.thing_order: list[Thing | None] = []
         self.jobs: dict[str, Job] = {}
         self.job_order: list[Job | None] = []
+        self.templates: dict[str, Template] = {}
+        self.template_order: list[Template | None] = []
+        self.tags: dict[str, dict[str, str]] = {}
+        """By the ARN of a job, template or group."""
         self.queue_position = 0
         self.last_at_ms = 0
         self.last_start: records.ServiceStarted | None = None
         self.timers = Timers()
+        self.group_jobs: dict[str, dict[str, Job]] = {}
+        """By thing group, the active jobs that target it."""
+        self.closed_jobs: dict[str, Job] = {}
+        """Those outside their maintenance windows, whose QUEUED executions are hidden from devices."""
+        self.concurrent_jobs: dict[str, Job] = {}
+        self.deleting_jobs: dict[str, Job] = {}
+        """Those that count against a limit (spec: control plane 2.4, 10)."""
+        self.walks: dict[str, tuple[int, list[str]]] = {}
+        """By job, the index of the target that its rollout is in, and the names in that; derived."""
+        self.sweeps: dict[str, int] = {}
+        """By job, how far a pass over its executions has come. A restart begins it anew."""
+        self.before_apply: Callable[[records.Record], None] | None = None
+        """Who wants to look before a record changes anything: a snapshot that is being taken."""
         self._appliers: dict[type[records.Record], Callable[[Any], None]] = {
             records.ThingCreated: self._thing_created,
-            records.JobCreated: self._job_created,
             records.ExecutionQueued: self._execution_queued,
             records.ExecutionChanged: self._execution_changed,
             records.ExecutionDeleted: self._execution_deleted,
-            records.JobChanged: self._job_changed,
             records.ServiceStarted: self._service_started,
             records.ClockStepped: self._clock_stepped,
+            records.JobCreated: partial(job_records.job_created, self),
+            records.JobChanged: partial(job_records.job_changed, self),
+            records.JobUpdated: partial(job_records.job_updated, self),
+            records.JobDeleted: partial(job_records.job_deleted, self),
+            records.RolloutAdvanced: partial(job_records.rollout_advanced, self),
+            records.TemplateCreated: self._template_created,
+            records.TemplateDeleted: self._template_deleted,
+            records.TagsChanged: self._tags_changed,
+            records.JobTurned: partial(job_records.job_turned, self),
+            records.TurnChanged: partial(job_records.turn_changed, self),
         }
 
     def execution(self, thing: Thing, job_id: str, execution_number: int | None = None) -> Execution | None:
@@ -130,30 +96,15 @@ class State:
 
     def apply(self, record: records.Record) -> None:
         """Bring the state to what it is after `record`."""
+        if self.before_apply is not None:
+            self.before_apply(record)
         self._appliers[type(record)](record)
 
     def _thing_created(self, record: records.ThingCreated) -> None:
-        thing = Thing(record.thing_name, record.thing_id, record.at_ms, record.attributes)
+        attributes = record.attributes or NO_ATTRIBUTES
+        thing = Thing(record.thing_name, record.thing_id, record.at_ms, attributes)
         self.things[record.thing_name] = thing
         self.thing_order.append(thing)
-        self.last_at_ms = record.at_ms
-
-    def _job_created(self, record: records.JobCreated) -> None:
-        job = Job(
-            job_id=record.job_id,
-            created_at_ms=record.at_ms,
-            created_by=record.by,
-            targets=record.targets,
-            target_selection=TargetSelection(record.target_selection),
-            document=record.document,
-            description=record.description,
-            options=record.options,
-            last_updated_at_ms=record.at_ms,
-            counts=dict.fromkeys(JobExecutionStatus, 0),
-        )
-        job.timeline.append((record.at_ms, "created", record.by, ""))
-        self.jobs[record.job_id] = job
-        self.job_order.append(job)
         self.last_at_ms = record.at_ms
 
     def _execution_queued(self, record: records.ExecutionQueued) -> None:
@@ -167,14 +118,14 @@ class State:
             queued_at_ms=record.at_ms,
             last_updated_at_ms=record.at_ms,
             retry_attempt=record.retry_attempt,
-            previous=thing.executions.get(job.job_id),
             index_in_job=len(job.executions),
         )
-        thing.executions[job.job_id] = execution
-        thing.pending[job.job_id] = execution
+        thing.add(execution)
+        thing.add_pending(execution)
         thing.pending_revision += 1
         job.executions.append(execution)
         job.counts[JobExecutionStatus.QUEUED] += 1
+        job.owed.pop(thing.thing_name, None)
         self.queue_position = record.queue_position
         self.last_at_ms = record.at_ms
 
@@ -188,7 +139,7 @@ class State:
             execution.version_number = record.version_number
             execution.last_updated_at_ms = record.at_ms
         if record.status_details is not None:
-            execution.status_details = record.status_details or None
+            execution.details = msgpack.packb(record.status_details) if record.status_details else b""
         self._note(execution, record)
         execution.in_progress_deadline_ms = record.in_progress_deadline_ms
         execution.step_deadline_ms = record.step_deadline_ms
@@ -208,9 +159,11 @@ class State:
         record: records.ExecutionChanged,
     ) -> None:
         execution.status = after
-        counts = self.jobs[execution.job_id].counts
-        counts[before] -= 1
-        counts[after] += 1
+        job = self.jobs[execution.job_id]
+        job.counts[before] -= 1
+        job.counts[after] += 1
+        if after is JobExecutionStatus.SUCCEEDED and job.rollout is not None:
+            job.rollout.succeeded += 1
         if after is JobExecutionStatus.IN_PROGRESS:
             execution.started_at_ms = record.at_ms
             thing.in_progress_count += 1
@@ -218,8 +171,7 @@ class State:
         if before is JobExecutionStatus.IN_PROGRESS:
             thing.in_progress_count -= 1
         execution.force_canceled = record.cause == FORCED
-        del thing.pending[execution.job_id]
-        thing.pending_revision += 1
+        thing.remove_pending(execution)
 
     def _note(self, execution: Execution, record: records.ExecutionChanged) -> None:
         """Keep what the execution's own fields do not tell: step timers, and who ended it if not its
@@ -248,13 +200,14 @@ class State:
         execution = self.execution(thing, record.job_id, record.execution_number)
         assert execution is not None, record
         if execution.status in PENDING:
-            del thing.pending[record.job_id]
-            thing.pending_revision += 1
+            thing.remove_pending(execution)
             if execution.status is JobExecutionStatus.IN_PROGRESS:
                 thing.in_progress_count -= 1
             execution.in_progress_deadline_ms = execution.step_deadline_ms = 0
-        self._unlink(thing, execution)
         job = self.jobs[record.job_id]
+        if thing.executions[record.job_id] is execution:
+            job.numbers_used[thing.thing_name] = execution.execution_number
+        self._unlink(thing, execution)
         job.counts[execution.status] -= 1
         job.executions[execution.index_in_job] = None
         self.last_at_ms = record.at_ms
@@ -265,6 +218,7 @@ class State:
         if newest is execution:
             if execution.previous is None:
                 del thing.executions[execution.job_id]
+                thing.executions = thing.executions or NO_EXECUTIONS
             else:
                 thing.executions[execution.job_id] = execution.previous
             return
@@ -273,19 +227,30 @@ class State:
             newest = newest.previous
         newest.previous = execution.previous
 
-    def _job_changed(self, record: records.JobChanged) -> None:
-        job = self.jobs[record.job_id]
-        job.status = record.status
-        job.last_updated_at_ms = record.at_ms
-        job.settled = record.settled
-        if record.settled:
-            job.completed_at_ms = record.at_ms
-            job.timeline.append((record.at_ms, f"{record.status.value} settled", record.by, ""))
+    def _template_created(self, record: records.TemplateCreated) -> None:
+        template = Template(
+            record.template_id,
+            record.at_ms,
+            record.description,
+            record.document,
+            record.document_source,
+            record.options,
+            len(self.template_order),
+        )
+        self.templates[record.template_id] = template
+        self.template_order.append(template)
+        self.last_at_ms = record.at_ms
+
+    def _template_deleted(self, record: records.TemplateDeleted) -> None:
+        template = self.templates.pop(record.template_id)
+        self.template_order[template.index] = None
+        self.last_at_ms = record.at_ms
+
+    def _tags_changed(self, record: records.TagsChanged) -> None:
+        if record.tags:
+            self.tags[record.arn] = record.tags
         else:
-            job.force_canceled = record.force
-            job.reason_code = record.reason_code
-            job.comment = record.comment
-            job.timeline.append((record.at_ms, record.status.value, record.by, record.comment))
+            self.tags.pop(record.arn, None)
         self.last_at_ms = record.at_ms
 
     def _service_started(self, record: records.ServiceStarted) -> None:
@@ -300,6 +265,12 @@ class State:
                     execution.in_progress_deadline_ms += record.delta_ms
                 if execution.step_deadline_ms:
                     execution.step_deadline_ms += record.delta_ms
+        for job in self.jobs.values():
+            if job.rollout is not None and job.rollout.started_at_ms:
+                job.rollout.started_at_ms += record.delta_ms
+                job.rollout.window_at_ms += record.delta_ms
+                if job.rollout.paused_at_ms:
+                    job.rollout.paused_at_ms += record.delta_ms
         start = self.last_start
         if start is not None:
             self.last_start = records.ServiceStarted(
@@ -307,12 +278,29 @@ class State:
             )
         self.last_at_ms = record.at_ms + record.delta_ms
 
-
-BY_DEVICE: Final = "device"
-BY_SERVICE: Final = "service"
-FORCED: Final = "forced"
-STEP_TIMER_SET: Final = "step timer set"
-STEP_TIMER_CLEARED: Final = "step timer cleared"
+    def derive(self) -> None:
+        """Build what follows from things, jobs and the executions of each job, all that a snapshot holds:
+        what links things to executions, the pending sets, counters and timers.
+        """
+        pending: list[Execution] = []
+        for job in self.jobs.values():
+            job_records.index(self, job)
+            job.counts = dict.fromkeys(JobExecutionStatus, 0)
+            for execution in job.executions:
+                if execution is None:
+                    continue
+                job.counts[execution.status] += 1
+                # In the order of the job's executions, each is newer than those before it.
+                self.things[execution.thing_name].add(execution)
+                if execution.status in PENDING:
+                    pending.append(execution)
+        pending.sort(key=attrgetter("queue_position"))
+        for execution in pending:
+            thing = self.things[execution.thing_name]
+            thing.add_pending(execution)
+            thing.in_progress_count += execution.status is JobExecutionStatus.IN_PROGRESS
+            if deadline_ms := execution.deadline_ms:
+                self.timers.schedule(execution, deadline_ms)
 
 
 def timeline_entries(timeline: bytes) -> list[tuple[int, str, str, Any, Any]]:

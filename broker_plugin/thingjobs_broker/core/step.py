@@ -7,10 +7,11 @@ plane A25).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from thingjobs_broker.core import pending, views
+from thingjobs_broker.core import delivery, following, pending, views
 from thingjobs_broker.core.outcome import Message, Outcome
+from thingjobs_broker.core.ports import DEFAULT_PORTS, Ports
 from thingjobs_protocol import topics
 from thingjobs_protocol.messages import NextJobExecutionChanged
 
@@ -22,22 +23,55 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.state import Job, State, Thing
 
 
+class CannotStore(Exception):
+    """The step may not change anything."""
+
+
+_ANOTHER_REVISION: Final = -1
+
+
+class _Before(NamedTuple):
+    """What a thing saw before a step changed it; `visible` only where something may be hidden from it."""
+
+    thing: Thing
+    revision: int
+    visible: list[pending.Identity] | None
+    front: pending.Identity | None
+
+
 class Step:
-    """The transaction that every rule writes into. Its records become durable together or not at all."""
+    """The transaction that every rule writes into. Its records become durable together or not at all.
+
+    With `read_only` it takes none: the first that a rule wants to apply raises `CannotStore`, and nothing has
+    changed, because all change is by records.
+    """
 
     __slots__ = (
         "_events",
         "_messages",
         "_records",
         "_watched",
+        "attended",
         "naming",
         "new_id",
         "now_ms",
+        "ports",
+        "read_only",
         "state",
-        "sweeps",
     )
 
-    def __init__(self, state: State, naming: Naming, new_id: Callable[[], str], now_ms: int) -> None:
+    def __init__(
+        self,
+        state: State,
+        naming: Naming,
+        new_id: Callable[[], str],
+        now_ms: int,
+        *,
+        read_only: bool = False,
+        ports: Ports = DEFAULT_PORTS,
+    ) -> None:
+        self.read_only = read_only
+        self.ports = ports
         self.state = state
         self.naming = naming
         self.new_id = new_id
@@ -45,19 +79,34 @@ class Step:
         self._records: list[Record] = []
         self._messages: list[Message] = []
         self._events: list[Message] = []
-        self.sweeps: list[str] = []
-        """Jobs whose executions have to follow a cancellation."""
-        self._watched: dict[str, tuple[Thing, int, pending.Identity | None]] = {}
+        self.attended: dict[str, None] = {}
+        """Jobs that have to be looked at before the step ends, in order."""
+        self._watched: dict[str, _Before] = {}
 
     def apply(self, record: Record) -> None:
         """Change the state and keep the record."""
+        if self.read_only:
+            raise CannotStore
         self.state.apply(record)
         self._records.append(record)
 
     def watch(self, thing: Thing) -> None:
         """Remember the thing's pending set and front as they are before a change of it."""
         if thing.thing_name not in self._watched:
-            self._watched[thing.thing_name] = (thing, thing.pending_revision, pending.front_identity(thing))
+            hidden = self.state.closed_jobs
+            visible = pending.visible(thing, hidden) if hidden else None
+            front = pending.front_identity(thing, hidden)
+            self._watched[thing.thing_name] = _Before(thing, thing.pending_revision, visible, front)
+
+    def watch_turned(self, thing: Thing, job_id: str, *, was_hidden: bool) -> None:
+        """Remember what the thing saw before the window of a job opened or closed, which it just did."""
+        before = self._watched.get(thing.thing_name)
+        if before is None:
+            closed = self.state.closed_jobs
+            hidden = {*closed, job_id} if was_hidden else set(closed) - {job_id}
+            visible, front = pending.visible(thing, hidden), pending.front_identity(thing, hidden)
+            before = _Before(thing, _ANOTHER_REVISION, visible, front)
+        self._watched[thing.thing_name] = before._replace(revision=_ANOTHER_REVISION)
 
     def reply(self, topic: str, body: Any) -> None:
         """Publish the answer to the request."""
@@ -67,9 +116,22 @@ class Step:
         """Publish an event, after everything that goes to devices."""
         self._events.append(message)
 
-    def sweep(self, job: Job) -> None:
-        """Let the job's executions follow its cancellation, slice by slice."""
-        self.sweeps.append(job.job_id)
+    def attend(self, job: Job) -> None:
+        """Have a job looked at before the step ends: it was changed."""
+        self.attended[job.job_id] = None
+
+    def joined(self, thing: Thing, group_name: str) -> None:
+        """A thing has become an effective member of a group, directly or through a descendant of it."""
+        following.joined(self, thing, group_name)
+
+    def left(self, thing: Thing, group_name: str) -> None:
+        """A thing is no effective member of a group any more."""
+        following.left(self, thing, group_name)
+
+    @property
+    def size(self) -> int:
+        """How much the step has done by now: its records, or the things it may have to notify."""
+        return max(len(self._records), len(self._watched))
 
     def finish(self) -> Outcome:
         """Return the outcome, with the notifications that are due.
@@ -77,19 +139,24 @@ class Step:
         `notify` iff the membership of the pending set changed, `notify-next` iff the identity of the front
         changed (spec: data plane 5.2).
         """
-        for thing, revision, identity in self._watched.values():
-            self._notify(thing, revision, identity)
+        for before in self._watched.values():
+            self._notify(before)
         return Outcome(self._records, self._messages + self._events)
 
-    def _notify(self, thing: Thing, revision: int, identity: pending.Identity | None) -> None:
-        root = self.naming.topic_root
-        if thing.pending_revision != revision:
-            body = views.pending_changed(thing, self.now_ms)
+    def _notify(self, before: _Before) -> None:
+        thing, root = before.thing, self.naming.topic_root
+        hidden = self.state.closed_jobs
+        # Where nothing is hidden, counting the changes is as good as comparing, and cheaper.
+        if thing.pending_revision != before.revision and (
+            before.visible is None or pending.visible(thing, hidden) != before.visible
+        ):
+            body = views.pending_changed(self.state, thing, self.now_ms)
             self._messages.append(Message(topics.notify_topic(thing.thing_name, root), body))
-        if pending.front_identity(thing) != identity:
-            front = pending.front(thing)
+        front = pending.front(thing, hidden)
+        if pending.identity(front) != before.front:
             next_changed = NextJobExecutionChanged(self.now_ms // 1000)
             if front:
                 job = self.state.jobs[front.job_id]
-                next_changed.execution = views.job_execution(front, self.now_ms, job)
+                document = delivery.document(self.ports, job, front)
+                next_changed.execution = views.job_execution(front, self.now_ms, document)
             self._messages.append(Message(topics.notify_next_topic(thing.thing_name, root), next_changed))

@@ -7,8 +7,8 @@ from __future__ import annotations
 import msgspec
 
 from thingjobs_broker.core import pending
-from thingjobs_broker.core.state import Execution, Job, Thing
-from thingjobs_protocol.limits import PENDING_JOBS_SHOWN_MAX
+from thingjobs_broker.core.state import Execution, State, Thing
+from thingjobs_protocol.limits import PENDING_JOBS_SHOWN_MAX, PENDING_JOBS_SHOWN_WINDOWED_MAX
 from thingjobs_protocol.messages import (
     GetPendingJobExecutionsResponse,
     JobExecution,
@@ -31,13 +31,10 @@ def summary(execution: Execution) -> JobExecutionSummary:
     )
 
 
-def document(job: Job) -> msgspec.Raw:
-    """Return the job document as the JSON object that devices get (client-quirks)."""
-    return msgspec.Raw(job.document.encode())
-
-
-def job_execution(execution: Execution, now_ms: int, job: Job | None) -> JobExecution:
-    """Return the whole execution; with `job` its document too (spec: data plane 2.2, 2.7)."""
+def job_execution(
+    execution: Execution, now_ms: int, document: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+) -> JobExecution:
+    """Return the whole execution, with its document if that is given (spec: data plane 2.2, 2.7)."""
     return JobExecution(
         job_id=execution.job_id,
         status=execution.status,
@@ -48,7 +45,7 @@ def job_execution(execution: Execution, now_ms: int, job: Job | None) -> JobExec
         approximate_seconds_before_timed_out=seconds_before_timed_out(execution, now_ms),
         version_number=execution.version_number,
         execution_number=execution.execution_number,
-        job_document=document(job) if job else msgspec.UNSET,
+        job_document=document,
     )
 
 
@@ -67,9 +64,20 @@ def execution_state(execution: Execution) -> JobExecutionState:
     return JobExecutionState(execution.status, execution.version_number, execution.status_details)
 
 
-def pending_lists(thing: Thing, now_ms: int, client_token: str | None) -> GetPendingJobExecutionsResponse:
+def shown_max(state: State, thing: Thing) -> int:
+    """Return how many pending executions a list holds: more with a job in its window (A4)."""
+    if len(thing.pending) > PENDING_JOBS_SHOWN_MAX and any(
+        state.jobs[job_id].has_windows for job_id in thing.pending if job_id not in state.closed_jobs
+    ):
+        return PENDING_JOBS_SHOWN_WINDOWED_MAX
+    return PENDING_JOBS_SHOWN_MAX
+
+
+def pending_lists(
+    state: State, thing: Thing, now_ms: int, client_token: str | None
+) -> GetPendingJobExecutionsResponse:
     """Return the answer to `get` (spec: data plane 2.3)."""
-    running, queued = pending.shown(thing, PENDING_JOBS_SHOWN_MAX)
+    running, queued = pending.shown(thing, shown_max(state, thing), state.closed_jobs)
     return GetPendingJobExecutionsResponse(
         timestamp=now_ms // 1000,
         in_progress_jobs=[summary(execution) for execution in running],
@@ -78,9 +86,9 @@ def pending_lists(thing: Thing, now_ms: int, client_token: str | None) -> GetPen
     )
 
 
-def pending_changed(thing: Thing, now_ms: int) -> JobExecutionsChanged:
+def pending_changed(state: State, thing: Thing, now_ms: int) -> JobExecutionsChanged:
     """Return the body of `notify`; a status without entries has no key (spec: data plane 5.1)."""
-    running, queued = pending.shown(thing, PENDING_JOBS_SHOWN_MAX)
+    running, queued = pending.shown(thing, shown_max(state, thing), state.closed_jobs)
     lists = ((Status.IN_PROGRESS.value, running), (Status.QUEUED.value, queued))
     jobs = {status: [summary(execution) for execution in found] for status, found in lists if found}
     return JobExecutionsChanged(now_ms // 1000, jobs)

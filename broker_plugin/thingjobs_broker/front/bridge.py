@@ -14,6 +14,9 @@ from amqtt.broker import Broker
 from amqtt.errors import AMQTTError
 from amqtt.session import OutgoingApplicationMessage, Session
 
+from thingjobs_broker.front.frames import PINGREQ, PUBLISH, SUBSCRIBE, UNSUBSCRIBE
+from thingjobs_broker.front.pace import Pace
+
 AMQTT_VERSIONS_TESTED: Final = ("0.12.1",)
 
 
@@ -23,14 +26,30 @@ def untested_amqtt_version() -> str | None:
     return None if version in AMQTT_VERSIONS_TESTED else version
 
 
+# Packets that make work by themselves; acknowledgments only end what amqtt has begun.
+_ASKING: Final = {PUBLISH, SUBSCRIBE, UNSUBSCRIBE, PINGREQ}
+
+
 class NoFreePacketId(Exception):
     """All 65,535 packet ids of a client are in flight."""
 
 
 class BridgeReader(ReaderAdapter):  # type: ignore[misc]  # amqtt ships no types
-    """What amqtt reads: whole frames, as the front lets them through."""
+    """What amqtt reads: whole frames, as the front lets them through.
 
-    def __init__(self, full_bytes: int, on_space: Callable[[], None]) -> None:
+    amqtt queues whatever it gets and takes its time, so each client's frames come at a bounded rate.
+    """
+
+    def __init__(
+        self,
+        full_bytes: int,
+        on_space: Callable[[], None],
+        *,
+        pace: Pace,
+        hold: Callable[[float], None],
+    ) -> None:
+        self._pace = pace
+        self._hold = hold
         self._buffer = bytearray()
         self._full_bytes = full_bytes
         self._on_space = on_space
@@ -40,7 +59,12 @@ class BridgeReader(ReaderAdapter):  # type: ignore[misc]  # amqtt ships no types
         self.full = False
 
     def feed(self, frame: bytes) -> None:
-        """Append a frame."""
+        """Append a frame; a client that asks for too much is held."""
+        if frame[0] >> 4 in _ASKING:
+            now = asyncio.get_running_loop().time()
+            self._pace.count(now)
+            if seconds := self._pace.wait_seconds(now):
+                self._hold(seconds)
         self._buffer += frame
         if len(self._buffer) > self._full_bytes:
             self.full = True
@@ -175,3 +199,26 @@ def end_session(broker: Broker, client_id: str, writer: BridgeWriter) -> None:
     session, handler = broker.sessions.get(client_id, (None, None))
     if session is not None and handler.writer is writer and session.transitions.state == "connected":
         session.transitions.disconnect()
+
+
+async def forget_session(broker: Broker, client_id: str) -> None:
+    """Delete what amqtt has kept of a client that begins anew, but does not say so to amqtt."""
+    await broker._delete_session(client_id)  # noqa: SLF001  # amqtt does it for a clean session alone.
+
+
+def set_clean(broker: Broker, client_id: str, *, clean: bool) -> None:
+    """Tell amqtt whether to forget a session once its client is gone."""
+    session, _ = broker.sessions.get(client_id, (None, None))
+    if session is not None:
+        session.clean_session = clean
+
+
+def granted_qos(broker: Broker, client_id: str, topic: str) -> int | None:
+    """With what QoS amqtt would send a client a message on a topic; None: it is not subscribed."""
+    granted = [
+        qos
+        for topic_filter, subscribers in broker.subscriptions.items()
+        for session, qos in subscribers
+        if session.client_id == client_id and broker._matches(topic, topic_filter)  # noqa: SLF001
+    ]
+    return max(granted, default=None)

@@ -5,7 +5,7 @@ The front knows nothing of what the messages mean; the endpoint nothing of frame
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,6 +21,13 @@ class Client:
     """`host:port`, for logs."""
 
 
+class ReplyTo(NamedTuple):
+    """Where an MQTT 5 client wants the answer to a request, and with what (MQTT 5.0, 4.10)."""
+
+    topic: str
+    correlation: bytes | None
+
+
 class Endpoint(Protocol):
     """What lies under the topic root. All methods are called on the event loop and must not block.
 
@@ -30,6 +37,9 @@ class Endpoint(Protocol):
     def may_subscribe(self, client: Client, topic_filter: str) -> bool:
         """Whether a client may hold a (valid) filter; False is answered with 0x80."""
 
+    def may_publish(self, client: Client, topic: str) -> bool:
+        """Whether to take a publish; asked of MQTT 5 clients alone, since they hear of a refusal."""
+
     def received(
         self,
         client: Client,
@@ -37,6 +47,8 @@ class Endpoint(Protocol):
         payload: bytes,
         retain: bool,  # noqa: FBT001  # One call per message: positional for speed.
         settled: Callable[[], None],
+        *,
+        reply_to: ReplyTo | None = None,
     ) -> None:
         """A client published.
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from thingjobs_broker.front import packets
 from thingjobs_broker.front.bridge import BridgeReader, NoFreePacketId, PacketIds
-from thingjobs_broker.front.endpoint import Client, Endpoint
+from thingjobs_broker.front.endpoint import Client
 from thingjobs_broker.front.frames import (
     CONNECT,
     PINGREQ,
@@ -43,6 +43,23 @@ class Channel(Protocol):
         """Close at once."""
 
 
+class Receiver(Protocol):
+    """The endpoint, as an exchange sees it."""
+
+    def may_subscribe(self, client: Client, topic_filter: str) -> bool:
+        """See Endpoint."""
+
+    def received(
+        self,
+        client: Client,
+        topic: str,
+        payload: bytes,
+        retain: bool,  # noqa: FBT001  # As in Endpoint.
+        settled: Callable[[], None],
+    ) -> None:
+        """See Endpoint."""
+
+
 class Exchange:
     """One connection of one session."""
 
@@ -64,7 +81,7 @@ class Exchange:
     def __init__(
         self,
         channel: Channel,
-        endpoint: Endpoint,
+        endpoint: Receiver,
         store: SessionStore,
         limits: FrontLimits,
         *,
@@ -157,7 +174,7 @@ class Exchange:
 
     def _on_publish(self, frame: bytes) -> None:
         topic, packet_id, payload_at = packets.parse_publish(frame)
-        if not self._is_own(topic):
+        if not self.is_own(topic):
             self._feed_amqtt(frame)
             return
         if len(frame) - payload_at > self._limits.payload_bytes_max:
@@ -224,7 +241,7 @@ class Exchange:
         packet_id, wanted = packets.parse_subscribe(frame)
         # The empty filter is nobody's; amqtt would grant it.
         codes = [
-            self._subscribe(topic_filter, qos) if self._is_own(topic_filter) or not topic_filter else None
+            self._subscribe(topic_filter, qos) if self.is_own(topic_filter) or not topic_filter else None
             for topic_filter, qos in wanted
         ]
         foreign = [pair for pair, code in zip(wanted, codes, strict=True) if code is None]
@@ -250,7 +267,7 @@ class Exchange:
         packet_id, filters = packets.parse_unsubscribe(frame)
         foreign = []
         for topic_filter in filters:
-            if self._is_own(topic_filter):
+            if self.is_own(topic_filter):
                 self._store.unsubscribe(self.session, topic_filter)
             elif topic_filter:
                 foreign.append(topic_filter)
@@ -265,7 +282,8 @@ class Exchange:
     def _on_foreign(self, frame: bytes) -> None:
         self._feed_amqtt(frame)
 
-    def _is_own(self, topic: str) -> bool:
+    def is_own(self, topic: str) -> bool:
+        """Whether a topic or filter is the endpoint's, not amqtt's."""
         return topic.startswith(self._root_slash) or topic == self._root
 
     HANDLERS: Final[dict[int, Callable[["Exchange", bytes], None]]] = {

@@ -4,6 +4,7 @@ Pure. What a client may not send raises MalformedFrame, whose text is for the lo
 Frames stay whole, fixed header included, since amqtt is fed with the very bytes.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 CONNECT: Final = 1
@@ -20,35 +21,42 @@ DISCONNECT: Final = 14
 DUP: Final = 0x08
 
 _FORBIDDEN: Final = -2
-_ANY: Final = -1
+ANY_BYTES: Final = -1
 
 
-def _frame_bytes_by_first_byte() -> list[int]:
-    """What may follow each first byte a client may send: a fixed frame length, any, or forbidden (2.2)."""
+def frame_bytes_by_first_byte(*, acknowledgment_bytes: int, ends: tuple[int, ...] = ()) -> list[int]:
+    """What may follow each first byte a client may send: a fixed frame length, any, or forbidden (2.2).
+
+    `ends` are first bytes of any length that MQTT 3.1.1 knows otherwise or not at all.
+    """
     table = [_FORBIDDEN] * 256
-    for first in (0x10, 0x82, 0xA2):
-        table[first] = _ANY
     for qos in (0, 1, 2):  # 3 is reserved [MQTT-3.3.1-4]
         for retain in (0, 1):
-            table[0x30 | qos << 1 | retain] = _ANY
+            table[0x30 | qos << 1 | retain] = ANY_BYTES
             if qos:  # [MQTT-3.3.1-2]
-                table[0x30 | DUP | qos << 1 | retain] = _ANY
+                table[0x30 | DUP | qos << 1 | retain] = ANY_BYTES
     for first in (0x40, 0x50, 0x62, 0x70):
-        table[first] = 4
+        table[first] = acknowledgment_bytes
     for first in (0xC0, 0xE0):
         table[first] = 2
+    for first in (0x10, 0x82, 0xA2, *ends):
+        table[first] = ANY_BYTES
     return table
 
 
-_FRAME_BYTES: Final = _frame_bytes_by_first_byte()
+_FRAME_BYTES: Final = frame_bytes_by_first_byte(acknowledgment_bytes=4)
 
 
 class MalformedFrame(Exception):
-    """The client broke the protocol; its connection is to be closed."""
+    """The client broke the protocol; its connection is to be closed. MQTT 5 has a code for how."""
+
+    reason_code = 0x81
 
 
 class FrameTooLong(MalformedFrame):
     """The client sent more than a limit allows; its connection is to be closed."""
+
+    reason_code = 0x95
 
 
 class FrameSplitter:
@@ -58,10 +66,14 @@ class FrameSplitter:
     at once. Each byte is copied a bounded number of times, however the stream is cut up.
     """
 
-    __slots__ = ("_buffer", "_bytes_max", "_later", "_needed", "_position", "ready", "unread_bytes")
+    __slots__ = (
+        *("_buffer", "_bytes_max", "_frame_bytes", "_later", "_needed", "_position"),
+        *("ready", "unread_bytes"),
+    )
 
     def __init__(self, frame_bytes_max: int) -> None:
         self._bytes_max = frame_bytes_max
+        self._frame_bytes = _FRAME_BYTES
         self._buffer = b""
         self._position = 0
         self._later: list[bytes] = []
@@ -69,6 +81,10 @@ class FrameSplitter:
         self._needed = 2
         self.unread_bytes = 0
         self.ready = False
+
+    def follow(self, frame_bytes: list[int]) -> None:
+        """Go by another version's table of frames."""
+        self._frame_bytes = frame_bytes
 
     def feed(self, data: bytes) -> None:
         """Append what arrived."""
@@ -101,10 +117,20 @@ class FrameSplitter:
             self._position = 0
         return frames
 
+    def put_back(self, frames: Iterable[bytes]) -> None:
+        """Undo `take` for its last frames."""
+        if data := b"".join(frames):
+            self._buffer = data + self._buffer[self._position :]
+            self._position = 0
+            self._needed = 2
+            self.unread_bytes += len(data)
+            self.ready = True
+
     def _cut(self, frames: list[bytes], frames_max: int) -> int:
         """Append the next whole frames to a list; where the rest begins."""
         buffer, position = self._buffer, self._position
         end = len(buffer)
+        table = self._frame_bytes
         self._needed = 2
         while end - position >= 2:
             if len(frames) == frames_max:
@@ -116,8 +142,8 @@ class FrameSplitter:
                 if frame_bytes == 0:
                     self._needed = end - position + 1
                     break
-            expected = _FRAME_BYTES[buffer[position]]
-            if expected not in (_ANY, frame_bytes) or not 0 < frame_bytes <= self._bytes_max:
+            expected = table[buffer[position]]
+            if expected not in (ANY_BYTES, frame_bytes) or not 0 < frame_bytes <= self._bytes_max:
                 if not frames:
                     raise self._refusal(buffer[position], frame_bytes)
                 self.ready = True
@@ -135,7 +161,7 @@ class FrameSplitter:
         self._later.clear()
 
     def _refusal(self, first: int, frame_bytes: int) -> MalformedFrame:
-        if _FRAME_BYTES[first] == _FORBIDDEN:
+        if self._frame_bytes[first] == _FORBIDDEN:
             return MalformedFrame(f"first byte 0x{first:02x} begins no packet a client may send (2.2)")
         if frame_bytes < 0:
             return MalformedFrame("remaining length of more than four bytes (2.2.3)")

@@ -20,6 +20,14 @@ class FrontLimits:
     """Reading pauses when more than this waits for the CONNACK."""
     foreign_bytes_max: int = 256 * 1024
     """Reading pauses when amqtt has left more than this unread."""
+    foreign_frames_per_second_max: float = 500.0
+    """What amqtt gets from one client in the long run, acknowledgments apart; reading pauses for the rest."""
+    foreign_frames_burst_max: int = 500
+    """What amqtt gets from one client at once, after a pause."""
+    logins_per_second_max: float = 10.0
+    """How often one user (or certificate, or client id without either) gets in; who comes sooner waits."""
+    logins_burst_max: int = 20
+    """How often one user gets in at once, after a pause."""
     frames_per_turn_max: int = 64
     """Frames handled for one connection before the others get their turn."""
     requests_in_progress_max: int = 1000

@@ -17,12 +17,17 @@ from thingjobs_broker.front.bridge import (
     BridgeWriter,
     PacketIds,
     end_session,
+    forget_session,
+    granted_qos,
+    set_clean,
     untested_amqtt_version,
 )
 from thingjobs_broker.front.connection import Connection
-from thingjobs_broker.front.endpoint import Client, Endpoint
+from thingjobs_broker.front.endpoint import Client, Endpoint, ReplyTo
 from thingjobs_broker.front.exchange import Exchange
+from thingjobs_broker.front.flow import Flow
 from thingjobs_broker.front.limits import CloseReason, FrontLimits, FrontStats
+from thingjobs_broker.front.pace import Pace
 from thingjobs_broker.front.session import Message, SessionStore
 
 log: Final = structlog.get_logger(__name__)
@@ -60,13 +65,15 @@ class Front:
         self.store = SessionStore(self.limits)
         self.receive_buffer = memoryview(bytearray(_RECEIVE_BYTES))
         # Connections with something to write, for flush().
-        self.dirty: list[Connection] = []
+        self.dirty: list[Flow] = []
         self._broker = broker
         self._context = context
         self._listener_name = listener_name
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._by_client_id: dict[str, Connection] = {}
+        # How often who has logged in; only those who have done so lately.
+        self._logins: dict[str, Pace] = {}
         self._clients = 0
         self._closing = False
         self._closed: Counter[CloseReason] = Counter()
@@ -166,6 +173,31 @@ class Front:
             connection.dirty = False
             connection.write_out()
 
+    def respond(self, client: Client, reply_to: ReplyTo, payload: bytes) -> None:
+        """Answer a request on its response topic, if its sender is still there and subscribed to it."""
+        connection = self._by_client_id.get(client.client_id)
+        if connection is None or connection.client is not client:
+            return
+        exchange, translator = connection.exchange, connection.translator
+        if exchange is None or translator is None:
+            return
+        topic = reply_to.topic
+        if exchange.is_own(topic):
+            qos = self.store.index.match(topic).get(exchange.session)
+        else:
+            qos = granted_qos(self._broker, client.client_id, topic)
+        if qos is not None:
+            translator.respond(topic, reply_to.correlation, payload, qos)
+
+    def hold(self, client: Client, seconds: float) -> None:
+        """Take nothing more from a client that asks for too much, for a while; its socket backs up.
+
+        So a client that floods costs what its rate allows, not what it sends.
+        """
+        connection = self._by_client_id.get(client.client_id)
+        if connection is not None and connection.client is client:
+            connection.hold(seconds)
+
     def disconnect(self, client: Client) -> None:
         """Close a client's connection, if it is still there."""
         connection = self._by_client_id.get(client.client_id)
@@ -188,7 +220,9 @@ class Front:
         """Enforce all time limits as of a loop time. The front calls it itself every `sweep_seconds`."""
         for connection in tuple(self._connections):
             connection.sweep(now)
-        self.store.expire(now)
+        for client_id in self.store.expire(now):
+            set_clean(self._broker, client_id, clean=True)
+        self._logins = {name: pace for name, pace in self._logins.items() if not pace.is_full(now)}
         # Lets go of closed connections that the front alone had answers for.
         self.flush()
 
@@ -226,20 +260,33 @@ class Front:
         """Let amqtt serve a connection, until it is over."""
         await self._broker.external_connected(reader, writer, self._listener_name)
 
+    async def await_turn(self, client: Client) -> None:
+        """Keep a client waiting that logs in too often: that is what costs most."""
+        pace = self._logins.get(_identity(client))
+        if pace is not None:
+            await asyncio.sleep(pace.wait_seconds(self.loop.time()))
+
+    async def forget_behind(self, client_id: str, *, clean_start: bool) -> None:
+        """Let amqtt forget what an MQTT 5 client does not go on with: there, every session may be resumed."""
+        if clean_start or client_id not in self.store:
+            await forget_session(self._broker, client_id)
+
     def enter(
         self, connection: Connection, client: Client, *, clean: bool, session_present: bool
     ) -> tuple[Exchange, bool]:
         """A client was let in: what it goes on with, and whether it found its session again."""
+        translator = connection.translator
         session, resumed = self.store.open(
             client.client_id,
             (client.user_name, client.certificate_name),
-            clean=clean,
+            clean=clean if translator is None else translator.clean_start,
             present=session_present,
+            expiry_seconds=None if translator is None else translator.expiry_seconds,
         )
         session_of_amqtt: Any = self._context.get_session(client.client_id)
         exchange = Exchange(
-            connection,
-            self.endpoint,
+            translator or connection,
+            translator or self.endpoint,
             self.store,
             self.limits,
             topic_root=self.topic_root,
@@ -247,12 +294,17 @@ class Front:
             session=session,
             packet_ids=PacketIds(session_of_amqtt),
         )
+        if translator is not None:
+            translator.admitted(exchange)
+        pace = Pace(self.limits.logins_per_second_max, self.limits.logins_burst_max)
+        self._logins.setdefault(_identity(client), pace).count(self.loop.time())
         self._clients += 1
         return exchange, resumed
 
     def leave(self, exchange: Exchange) -> None:
         """A client is gone."""
         self._clients -= 1
+        set_clean(self._broker, exchange.session.client_id, clean=exchange.session.clean)
         self.store.leave(exchange.session, exchange, self.loop.time())
         self.endpoint.closed(exchange.client)
 
@@ -263,3 +315,7 @@ class Front:
     def _sweep_again(self) -> None:
         self.sweep(self.loop.time())
         self._sweeper = self.loop.call_later(self.limits.sweep_seconds, self._sweep_again)
+
+
+def _identity(client: Client) -> str:
+    return client.certificate_name or client.user_name or client.client_id

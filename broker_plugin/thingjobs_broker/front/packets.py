@@ -32,27 +32,27 @@ def parse_connect(frame: bytes) -> Connect:
     """
     if frame[0] != 0x10:
         raise MalformedFrame(f"packet type {frame[0] >> 4} where CONNECT is due [MQTT-3.1.0-1]")
-    name, position = _string(frame, _body_at(frame))
-    level = _byte(frame, position)
+    name, position = string_at(frame, body_at(frame))
+    level = byte_at(frame, position)
     if name != "MQTT" or level != 4:
         if name not in {"MQTT", "MQIsdp"}:
             raise MalformedFrame("unknown protocol name [MQTT-3.1.2-1]")
         return Connect(name, level, clean_session=True, keep_alive_seconds=0, client_id="", user_name=None)
-    flags = _byte(frame, position + 1)
-    keep_alive_seconds = _uint16(frame, position + 2)
-    client_id, position = _string(frame, position + 4)
+    flags = byte_at(frame, position + 1)
+    keep_alive_seconds = uint16_at(frame, position + 2)
+    client_id, position = string_at(frame, position + 4)
     will = flags & 0x04
     if flags & 0x01 or (not will and flags & 0x38) or flags & 0x18 == 0x18 or flags & 0xC0 == 0x40:
         raise MalformedFrame(f"connect flags 0x{flags:02x} (3.1.2.3)")
     if will:
-        will_topic, position = _string(frame, position)
-        _check_topic(will_topic)
-        position = _skip_binary(frame, position)
+        will_topic, position = string_at(frame, position)
+        check_topic(will_topic)
+        position = skip_binary(frame, position)
     user_name = None
     if flags & 0x80:
-        user_name, position = _string(frame, position)
+        user_name, position = string_at(frame, position)
     if flags & 0x40:
-        position = _skip_binary(frame, position)
+        position = skip_binary(frame, position)
     if position != len(frame):
         raise MalformedFrame("CONNECT goes on after its last field")
     return Connect(name, level, bool(flags & 0x02), keep_alive_seconds, client_id, user_name)
@@ -60,7 +60,7 @@ def parse_connect(frame: bytes) -> Connect:
 
 def with_client_id(connect_frame: bytes, client_id: str) -> bytes:
     """The same CONNECT (level 4, with an empty client id) under a client id."""
-    body = connect_frame[_body_at(connect_frame) :]
+    body = connect_frame[body_at(connect_frame) :]
     return build(0x10, body[:10] + encode_string(client_id) + body[12:])
 
 
@@ -78,7 +78,7 @@ def parse_publish(frame: bytes) -> tuple[str, int, int]:
         position = topic_at + (frame[position] << 8 | frame[position + 1])
         topic = str(frame[topic_at:position], "utf-8")
         if not topic or "\0" in topic or "+" in topic or "#" in topic or position > len(frame):
-            _check_topic(topic)
+            check_topic(topic)
             raise MalformedFrame("PUBLISH ends within its topic")
         if not frame[0] & 6:
             return topic, 0, position
@@ -98,11 +98,11 @@ def parse_subscribe(frame: bytes) -> tuple[int, list[tuple[str, int]]]:
     Raises:
         MalformedFrame: no filter, a reserved QoS, a string that is none, packet id 0.
     """
-    packet_id, position = _packet_id(frame, _body_at(frame))
+    packet_id, position = packet_id_at(frame, body_at(frame))
     wanted = []
     while position < len(frame):
-        topic_filter, position = _string(frame, position)
-        qos = _byte(frame, position)
+        topic_filter, position = string_at(frame, position)
+        qos = byte_at(frame, position)
         if qos > 2:
             raise MalformedFrame(f"requested QoS 0x{qos:02x} [MQTT-3.8.3-4]")
         wanted.append((topic_filter, qos))
@@ -118,10 +118,10 @@ def parse_unsubscribe(frame: bytes) -> tuple[int, list[str]]:
     Raises:
         MalformedFrame: no filter, a string that is none, packet id 0.
     """
-    packet_id, position = _packet_id(frame, _body_at(frame))
+    packet_id, position = packet_id_at(frame, body_at(frame))
     filters = []
     while position < len(frame):
-        topic_filter, position = _string(frame, position)
+        topic_filter, position = string_at(frame, position)
         filters.append(topic_filter)
     if not filters:
         raise MalformedFrame("UNSUBSCRIBE without a filter [MQTT-3.10.3-2]")
@@ -134,7 +134,7 @@ def parse_acknowledgment(frame: bytes) -> int:
     Raises:
         MalformedFrame: it is 0.
     """
-    return _packet_id(frame, 2)[0]
+    return packet_id_at(frame, 2)[0]
 
 
 def build(first: int, body: bytes) -> bytes:
@@ -165,8 +165,8 @@ def build_suback(packet_id: int, codes: list[int]) -> bytes:
 
 def parse_suback(frame: bytes) -> tuple[int, list[int]]:
     """Packet id and return codes of a SUBACK that amqtt wrote."""
-    body_at = _body_at(frame)
-    return _uint16(frame, body_at), list(frame[body_at + 2 :])
+    begin = body_at(frame)
+    return uint16_at(frame, begin), list(frame[begin + 2 :])
 
 
 def build_connack(return_code: int, *, session_present: bool = False) -> bytes:
@@ -198,40 +198,45 @@ def encode_string(text: str) -> bytes:
     return len(encoded).to_bytes(2, "big") + encoded
 
 
-def _body_at(frame: bytes) -> int:
+def body_at(frame: bytes) -> int:
+    """Where the body of a frame begins."""
     position = 2
     while frame[position - 1] & 128:
         position += 1
     return position
 
 
-def _byte(frame: bytes, position: int) -> int:
+def byte_at(frame: bytes, position: int) -> int:
+    """A byte; raises MalformedFrame where the frame has ended, as all of these do."""
     if position >= len(frame):
         raise MalformedFrame(f"packet type {frame[0] >> 4} ends within a field")
     return frame[position]
 
 
-def _uint16(frame: bytes, position: int) -> int:
-    return _byte(frame, position) << 8 | _byte(frame, position + 1)
+def uint16_at(frame: bytes, position: int) -> int:
+    """A number of two bytes."""
+    return byte_at(frame, position) << 8 | byte_at(frame, position + 1)
 
 
-def _packet_id(frame: bytes, position: int) -> tuple[int, int]:
-    packet_id = _uint16(frame, position)
+def packet_id_at(frame: bytes, position: int) -> tuple[int, int]:
+    """A packet id, and where the next field begins."""
+    packet_id = uint16_at(frame, position)
     if not packet_id:
         raise MalformedFrame("packet id 0 [MQTT-2.3.1-1]")
     return packet_id, position + 2
 
 
-def _skip_binary(frame: bytes, position: int) -> int:
+def skip_binary(frame: bytes, position: int) -> int:
     """Where the field after a length-prefixed one begins."""
-    position += 2 + _uint16(frame, position)
+    position += 2 + uint16_at(frame, position)
     if position > len(frame):
         raise MalformedFrame(f"packet type {frame[0] >> 4} ends within a field")
     return position
 
 
-def _string(frame: bytes, position: int) -> tuple[str, int]:
-    after = _skip_binary(frame, position)
+def string_at(frame: bytes, position: int) -> tuple[str, int]:
+    """A string, and where the next field begins (1.5.3)."""
+    after = skip_binary(frame, position)
     try:
         text = str(frame[position + 2 : after], "utf-8")
     except UnicodeDecodeError:
@@ -241,7 +246,8 @@ def _string(frame: bytes, position: int) -> tuple[str, int]:
     return text, after
 
 
-def _check_topic(topic: str) -> None:
+def check_topic(topic: str) -> None:
+    """Raises MalformedFrame for a topic that nobody may publish to."""
     if not topic:
         raise MalformedFrame("empty topic [MQTT-4.7.3-1]")
     if "\0" in topic:

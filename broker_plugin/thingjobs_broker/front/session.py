@@ -3,6 +3,7 @@
 Pure. Decides what survives a disconnect and for how long; knows neither sockets nor amqtt.
 """
 
+import math
 from collections import deque
 from typing import NamedTuple, Protocol
 
@@ -16,6 +17,8 @@ class Message(NamedTuple):
 
     head: bytes
     payload: bytes
+    correlation: bytes | None = None
+    """For a client of MQTT 5."""
 
     def again(self, packet_id: int) -> bytes:
         """The frame of a retransmission [MQTT-3.3.1-1]."""
@@ -40,9 +43,9 @@ class FrontSession:
     """The state of one client id under the topic root (3.1.2.4)."""
 
     __slots__ = (
-        "clean",
         "client_id",
         "expires_at",
+        "expiry_seconds",
         "filters",
         "identity",
         "in_flight",
@@ -51,10 +54,10 @@ class FrontSession:
         "received",
     )
 
-    def __init__(self, client_id: str, identity: Identity, *, clean: bool) -> None:
+    def __init__(self, client_id: str, identity: Identity, expiry_seconds: float) -> None:
         self.client_id = client_id
         self.identity = identity
-        self.clean = clean
+        self.expiry_seconds = expiry_seconds
         self.link: Link | None = None
         self.filters: dict[str, int] = {}
         # Sent and not acknowledged, in the order of sending.
@@ -63,7 +66,12 @@ class FrontSession:
         self.queue: deque[Message] = deque()
         # QoS 2 ids between PUBLISH and PUBREL -> whether PUBREC is due for a repetition.
         self.received: dict[int, bool] = {}
-        self.expires_at: float | None = None
+        self.expires_at = math.inf
+
+    @property
+    def clean(self) -> bool:
+        """Whether it ends with its connection."""
+        return self.expiry_seconds <= 0
 
 
 class SessionStore:
@@ -72,30 +80,44 @@ class SessionStore:
     def __init__(self, limits: FrontLimits) -> None:
         self._limits = limits
         self._sessions: dict[str, FrontSession] = {}
-        # In the order in which their clients left, which is the order in which they expire.
+        # In the order in which their clients left.
         self._absent: dict[str, FrontSession] = {}
+        self._next_expiry_at = math.inf
         self.index: SubscriptionIndex[FrontSession] = SubscriptionIndex()
         self.messages_dropped = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def __contains__(self, client_id: str) -> bool:
+        return client_id in self._sessions
+
     def open(
-        self, client_id: str, identity: Identity, *, clean: bool, present: bool
+        self,
+        client_id: str,
+        identity: Identity,
+        *,
+        clean: bool,
+        present: bool,
+        expiry_seconds: float | None = None,
     ) -> tuple[FrontSession, bool]:
         """The session of a client that was let in, and whether it is a resumed one.
 
         It is resumed if the client asked for it, amqtt has its part (`present`) and the client is who it was:
         another user under the same client id gets neither the filters nor the messages of the first.
+        Without `expiry_seconds` it expires as sessions of MQTT 3.1.1 do.
         """
+        if expiry_seconds is None:
+            expiry_seconds = 0 if clean else self._limits.session_expiry_seconds
         stored = self._sessions.get(client_id)
         if stored is not None:
             if present and not clean and not stored.clean and stored.identity == identity:
                 self._absent.pop(client_id, None)
-                stored.expires_at = None
+                stored.expires_at = math.inf
+                stored.expiry_seconds = expiry_seconds
                 return stored, True
             self.drop(stored)
-        session = self._sessions[client_id] = FrontSession(client_id, identity, clean=clean)
+        session = self._sessions[client_id] = FrontSession(client_id, identity, expiry_seconds)
         return session, False
 
     def leave(self, session: FrontSession, link: Link, now: float) -> None:
@@ -108,18 +130,23 @@ class SessionStore:
         if session.clean:
             self.drop(session)
             return
-        session.expires_at = now + self._limits.session_expiry_seconds
+        session.expires_at = now + session.expiry_seconds
+        self._next_expiry_at = min(self._next_expiry_at, session.expires_at)
         self._absent[session.client_id] = session
         if len(self._absent) > self._limits.sessions_absent_max:
             self.drop(next(iter(self._absent.values())))
 
-    def expire(self, now: float) -> None:
-        """Drop the sessions whose clients have been away for too long."""
-        while self._absent:
-            longest_absent = next(iter(self._absent.values()))
-            if longest_absent.expires_at is None or longest_absent.expires_at > now:
-                return
-            self.drop(longest_absent)
+    def expire(self, now: float) -> list[str]:
+        """Drop the sessions whose clients have been away for too long; their client ids."""
+        if now < self._next_expiry_at:
+            return []
+        expired = [session for session in self._absent.values() if session.expires_at <= now]
+        for session in expired:
+            self.drop(session)
+        self._next_expiry_at = min(
+            (session.expires_at for session in self._absent.values()), default=math.inf
+        )
+        return [session.client_id for session in expired]
 
     def drop(self, session: FrontSession) -> None:
         """Forget a session and its subscriptions."""

@@ -6,6 +6,7 @@ StoreError
 ├── FormatUnsupported       written by a newer version
 ├── RecordTooLarge          the caller's record exceeds the limit; nothing was written
 ├── JournalCorrupt          synced records are damaged or missing: refuse to start
+├── JournalContradicts      a record does not fit what came before it: refuse to start
 ├── JournalFailed           the disk refused; reopen the journal to go on
 └── SnapshotFailed          the snapshot could not be written or read; the journal is unharmed
 """
@@ -81,6 +82,17 @@ class JournalCorrupt(StoreError):
         self.offset = offset
         self.expected = expected
         self.found = found
+
+
+class JournalContradicts(StoreError):
+    """The entry at `position` is whole, but no state can come of it: refuse to start."""
+
+    def __init__(self, data_dir: Path, position: int, reason: str) -> None:
+        super().__init__(
+            f"data directory {data_dir}: entry {position} of the journal does not fit the entries before it"
+            f" ({reason}); run `thingjobs store repair` or restore the data directory"
+        )
+        self.position = position
 
 
 class _DiskRefused(StoreError):

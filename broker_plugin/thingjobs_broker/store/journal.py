@@ -55,6 +55,8 @@ class Journal:
         # First positions, ascending; the last is the segment that takes appends.
         self._segments: list[int] = []
         self._writer: SegmentWriter | None = None
+        # How much of the last segment is whole, in a journal that is only read.
+        self._whole_bytes: int | None = None
         self._failure: tuple[Path, OSError] | None = None
         self._last_position = 0
         self.torn_tail: TornTail | None = None
@@ -67,13 +69,18 @@ class Journal:
         *,
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
         new_marker: Callable[[], bytes] = lambda: os.urandom(MARKER_BYTES),
+        first_position: int = 1,
+        cut_after: int | None = None,
     ) -> Self:
         """Open the journal in `directory`, created when absent; its parent must exist.
 
         Scans the last segment and cuts its torn tail (logged, and kept in `torn_tail`); earlier segments
         are checked by `replay` as it reads them. On return all that `replay` will yield is durable, even
         where the process before died between write and sync. A segment takes appends until it holds
-        `segment_bytes_max` bytes.
+        `segment_bytes_max` bytes; the first of a new journal begins with `first_position`.
+
+        After a failed append, `cut_after` is the `last_position` that the journal had before: what of the
+        append reached the disk is cut off, since its callers were refused.
 
         Raises JournalCorrupt, FormatUnsupported, JournalFailed.
         """
@@ -82,8 +89,34 @@ class Journal:
             files.make_directory(directory)
             files.sync_directory(directory.parent)
             names = files.list_names(directory)
-        journal._segments = [int(match[1]) for match in map(_SEGMENT_NAME.fullmatch, names) if match]
-        journal._open_last_segment()
+        journal._segments = _segments_in(names)
+        journal._open_last_segment(first_position, cut_after)
+        return journal
+
+    @classmethod
+    def read_only(cls, files: Files, directory: Path) -> Self:
+        """Open the journal in `directory` for `replay` alone, without changing a byte.
+
+        A torn tail is passed over and kept in `torn_tail`. Raises as `open` does.
+        """
+        journal = cls(files, directory)
+        with _naming(directory), suppress(FileNotFoundError):
+            journal._segments = _segments_in(files.list_names(directory))
+        if not journal._segments:
+            return journal
+        first = journal._segments[-1]
+        path = journal._path(first)
+        data = journal._read(path)
+        scan = scan_last_segment(path, data, first)
+        whole_bytes, records = (scan.end, scan.records) if scan else (0, 0)
+        journal._last_position = first + records - 1
+        if scan is None:
+            # A creation cut short: there is nothing to read in it.
+            journal._segments.pop()
+        else:
+            journal._whole_bytes = whole_bytes
+        if whole_bytes < len(data):
+            journal.torn_tail = TornTail(path, whole_bytes, len(data) - whole_bytes)
         return journal
 
     # Reading.
@@ -91,7 +124,7 @@ class Journal:
     @property
     def first_position(self) -> int:
         """The position of the oldest record kept, or of the next one when there is none."""
-        return self._segments[0]
+        return self._segments[0] if self._segments else self._last_position + 1
 
     @property
     def last_position(self) -> int:
@@ -126,6 +159,8 @@ class Journal:
     def _read(self, path: Path) -> bytes:
         # Of the segment that takes appends only what is durable: a failed append may stand behind it.
         bytes_max = self._writer.size_bytes if self._writer and self._writer.path == path else None
+        if self._whole_bytes is not None and path == self._path(self._segments[-1]):
+            bytes_max = self._whole_bytes
         with _naming(path):
             return self._files.read(path, 0, bytes_max)
 
@@ -204,12 +239,13 @@ class Journal:
     def _path(self, first_position: int) -> Path:
         return self._directory / f"{first_position:020d}.log"
 
-    def _open_last_segment(self) -> None:
-        first = self._segments[-1] if self._segments else 1
+    def _open_last_segment(self, first_position: int, cut_after: int | None) -> None:
+        first = self._segments[-1] if self._segments else first_position
+        records_max = None if cut_after is None else cut_after + 1 - first
         path = self._path(first)
         with _naming(path):
             data = self._files.read(path) if self._segments else b""
-            scan = scan_last_segment(path, data, first)
+            scan = scan_last_segment(path, data, first, records_max)
             if scan is None:
                 # A creation cut short, or the very first: it holds no record.
                 self._writer = SegmentWriter.create(self._files, path, first, self._new_marker())
@@ -253,6 +289,11 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise JournalFailed(path, error) from error
+
+
+def _segments_in(names: Sequence[str]) -> list[int]:
+    """Return the first positions of the segments with these sorted names."""
+    return [int(match[1]) for match in map(_SEGMENT_NAME.fullmatch, names) if match]
 
 
 def _split(payloads: Sequence[bytes]) -> list[Sequence[bytes]]:

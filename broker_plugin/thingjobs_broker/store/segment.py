@@ -129,16 +129,21 @@ class SegmentWriter:
         self._file.close()
 
 
-def scan_last_segment(path: Path, data: bytes, first_position: int) -> SegmentScan | None:
+def scan_last_segment(
+    path: Path, data: bytes, first_position: int, records_max: int | None = None
+) -> SegmentScan | None:
     """Return what is whole in `data`, the content of the last segment; None when its creation was torn.
 
-    Raises JournalCorrupt for damage that cannot be a torn tail, FormatUnsupported.
+    Frames that would make more than `records_max` records are left out, whole or not: the caller knows that
+    their append failed. Raises JournalCorrupt for damage that cannot be a torn tail, FormatUnsupported.
     """
     if decode_header(data) is None and len(data) <= HEADER_BYTES:
         return None
     marker = _check_header(path, data, first_position)
     records, last_frame, end, sealed = 0, 0, HEADER_BYTES, True
     for frame_end, payloads in read_frames(data, marker):
+        if records_max is not None and records + len(payloads) > records_max:
+            return SegmentScan(marker, records, last_frame, end, sealed)
         last_frame, end = end, frame_end
         records += len(payloads)
         sealed = not payloads

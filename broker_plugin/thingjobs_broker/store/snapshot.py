@@ -37,6 +37,8 @@ MAGIC = b"thingsnp"
 FORMAT_VERSION = 1
 BLOCK_BYTES = 256 * 1024
 OBJECT_BYTES_MAX = 16 * 1024 * 1024
+SYNC_BYTES = 4 * 1024 * 1024
+"""Synced piece by piece: one sync of everything at the end would hold up the journal's on the same disk."""
 
 _HEADER = Struct("<8sIQ")
 _CRC = Struct("<I")
@@ -54,11 +56,12 @@ class Snapshot(NamedTuple):
     """A verified snapshot. `objects` reads it once, in order; it may raise SnapshotFailed."""
 
     position: int
+    size_bytes: int
     objects: Iterator[Any]
 
 
 class SnapshotWriter:
-    """Writes one snapshot. `add` slices, then `commit`; leaving a `with` without it aborts.
+    """Writes one snapshot. `add` or `add_packed` slices, then `commit`; leaving a `with` without it aborts.
 
     All methods raise SnapshotFailed when the disk refuses; then abort. The journal is unharmed, and so are
     older snapshots.
@@ -69,11 +72,11 @@ class SnapshotWriter:
         self._files = files
         self._directory = directory
         self._aside = directory / f"{position:020d}.tmp"
-        self._path = directory / f"{position:020d}.snapshot"
+        self._path = snapshot_path(directory, position)
         self._pack = msgpack.Packer().pack
         self._pending: list[bytes] = []
         self._pending_bytes = 0
-        self._offset = 0
+        self._offset = self._synced = 0
         self._blocks = self._objects = self._blocks_crc = 0
         with _naming(self._aside):
             files.make_directory(directory)
@@ -88,8 +91,11 @@ class SnapshotWriter:
 
     def add(self, objects: Iterable[Any]) -> None:
         """Add `objects` in order, each of at most OBJECT_BYTES_MAX packed (RecordTooLarge)."""
-        for item in objects:
-            packed = self._pack(item)
+        self.add_packed(self._pack(item) for item in objects)
+
+    def add_packed(self, objects: Iterable[bytes]) -> None:
+        """Add `objects` in order, each one msgpack object of at most OBJECT_BYTES_MAX (RecordTooLarge)."""
+        for packed in objects:
             if len(packed) > OBJECT_BYTES_MAX:
                 raise RecordTooLarge(len(packed), OBJECT_BYTES_MAX)
             self._pending.append(packed)
@@ -125,9 +131,18 @@ class SnapshotWriter:
     ) -> None:
         self.abort()
 
+    @property
+    def size_bytes(self) -> int:
+        """What has been written so far."""
+        return self._offset
+
     def _flush(self) -> None:
         block, checksum = _encode_block(b"".join(self._pending), len(self._pending))
         self._write(block)
+        if self._offset - self._synced >= SYNC_BYTES:
+            with _naming(self._aside):
+                self._file.sync_data()
+            self._synced = self._offset
         self._blocks += 1
         self._objects += len(self._pending)
         self._blocks_crc = crc32(_CRC.pack(checksum), self._blocks_crc)
@@ -140,25 +155,30 @@ class SnapshotWriter:
         self._offset += len(data)
 
 
-def newest_valid(files: Files, directory: Path) -> Snapshot | None:
+def newest_valid(files: Files, directory: Path, *, read_only: bool = False) -> Snapshot | None:
     """Return the newest snapshot in `directory` that is whole, or None; every byte was checked then.
 
-    A damaged one is logged and renamed to `<position>.damaged`, so that `prune` does not count on it, and
-    the one before is tried. Raises FormatUnsupported for a whole one of a newer version, SnapshotFailed.
+    A damaged one is logged and, unless `read_only`, renamed to `<position>.damaged`, so that `prune` does not
+    count on it; then the one before is tried. Raises FormatUnsupported for a whole one of a newer version,
+    SnapshotFailed.
     """
-    for position in reversed(_positions(files, directory)):
-        path = directory / f"{position:020d}.snapshot"
+    for position in reversed(positions(files, directory)):
+        path = snapshot_path(directory, position)
         with _naming(path):
-            damage = _find_damage(files, path, position)
-            if damage is None:
-                return Snapshot(position, _objects(files, path))
+            try:
+                size_bytes = _verify(files, path, position)
+            except _DamagedError as error:
+                damage = str(error)
+            else:
+                return Snapshot(position, size_bytes, _objects(files, path))
             logger.warning(
                 "Snapshot is damaged, falling back to the one before",
                 action="snapshot_damaged",
                 file=str(path),
                 reason=damage,
             )
-            files.rename(path, path.with_suffix(".damaged"))
+            if not read_only:
+                files.rename(path, path.with_suffix(".damaged"))
     return None
 
 
@@ -167,7 +187,7 @@ def prune(files: Files, directory: Path, keep: int = 2) -> int | None:
 
     Returns the position of the oldest snapshot kept (None: there is none): the journal is needed after it.
     """
-    kept = _positions(files, directory)[-keep:]
+    kept = positions(files, directory)[-keep:]
     with _naming(directory):
         for name in files.list_names(directory):
             snapshot = _SNAPSHOT_NAME.fullmatch(name)
@@ -181,22 +201,33 @@ class _DamagedError(Exception):
     """The file is not a whole snapshot; the text says where and why."""
 
 
-def _find_damage(files: Files, path: Path, position: int) -> str | None:
+def snapshot_path(directory: Path, position: int) -> Path:
+    """Return where the snapshot of `position` is, or would be."""
+    return directory / f"{position:020d}.snapshot"
+
+
+def find_damage(files: Files, path: Path, position: int) -> str | None:
     """Read the whole of `path` and return why it is not the snapshot of `position`, or None when it is."""
+    try:
+        _verify(files, path, position)
+    except _DamagedError as damage:
+        return str(damage)
+    return None
+
+
+def _verify(files: Files, path: Path, position: int) -> int:
+    """Read the whole of `path` and return its size in bytes, or raise _DamagedError."""
     try:
         found_position = _read_header(files, path)
         if found_position != position:
-            return f"offset 0: expected position {position}, found {found_position}"
-        for _ in _blocks(files, path):
-            pass
-    except _DamagedError as damage:
-        return str(damage)
+            raise _DamagedError(f"offset 0: expected position {position}, found {found_position}")
+        blocks_bytes = sum(_BLOCK.size + len(payload) for payload in _blocks(files, path))
     except OSError as error:
         # An unreadable sector is damage; any other trouble says nothing about the snapshot.
         if error.errno != errno.EIO:
             raise
-        return str(error)
-    return None
+        raise _DamagedError(str(error)) from error
+    return _HEADER_BYTES + blocks_bytes + _BLOCK.size + _TRAILER.size
 
 
 def _read_header(files: Files, path: Path) -> int:
@@ -262,7 +293,7 @@ def _objects(files: Files, path: Path) -> Iterator[Any]:
             raise OSError(errno.EIO, str(damage)) from damage
 
 
-def _positions(files: Files, directory: Path) -> list[int]:
+def positions(files: Files, directory: Path) -> list[int]:
     """Return the positions of the snapshots in `directory`, ascending; none without a directory."""
     with _naming(directory):
         try:

@@ -49,6 +49,12 @@ def is_still_ours(machine: Machine, given: Accepted, now_ms: int) -> bool:
     return True
 
 
+def is_over(given: Rejected) -> bool:
+    """Tell whether a refusal says that the job has come to its end."""
+    state = given.response.execution_state
+    return (state is not None and state.status in TERMINAL) or given.response.code in GONE
+
+
 def why_gone(given: Accepted | Rejected) -> str:
     """Return what the service's answer says about a job that is over."""
     if isinstance(given, Rejected):
@@ -112,7 +118,7 @@ def described_reporting(machine: Machine, given: Accepted, now_ms: int) -> None:
 def answered(machine: Machine, _given: object, now_ms: int) -> None:
     """Be done: the service has the result."""
     machine.note("info", "job_reported", "The service has the result")
-    be_done(machine, now_ms)
+    be_done(machine, "accepted by the service", now_ms)
 
 
 def report_refused(machine: Machine, given: Rejected, now_ms: int) -> None:
@@ -121,7 +127,7 @@ def report_refused(machine: Machine, given: Rejected, now_ms: int) -> None:
     if state is not None and state.status is work.result.status:
         # An earlier copy got through.
         answered(machine, None, now_ms)
-    elif (state is not None and state.status in TERMINAL) or code in GONE:
+    elif is_over(given):
         drop(machine, f"the service ended the job: {why_gone(given)}", now_ms)
     elif not work.is_report_bare and work.result.status_details:
         # A result without details is better than none.
@@ -143,14 +149,16 @@ def drop(machine: Machine, reason: str, now_ms: int) -> None:
     machine.note("warning", "job_dropped", "Dropped a job", reason=reason)
     if work.report is None:
         work.report = reports.failed(reason, outputs=work.outputs)
-    be_done(machine, now_ms)
+    be_done(machine, reason, now_ms)
 
 
-def be_done(machine: Machine, now_ms: int) -> None:
+def be_done(machine: Machine, ending: str, now_ms: int) -> None:
     """Remember the job as done, let go of it and ask for the next."""
     work = machine.in_hand()
     machine.done = work.checkpoint(Phase.DONE)
-    machine.commands += [StoreCheckpoint(machine.done), FinishWork(work.identity)]
+    machine.commands.append(StoreCheckpoint(machine.done))
+    if not machine.repeats:
+        machine.commands.append(FinishWork(work.identity, work.result, ending))
     machine.work = machine.progress = machine.execution_deadline_ms = None
     machine.is_verified = False
     machine.requests.drop()

@@ -1,10 +1,14 @@
-"""The steps of a job, one after the other: start, progress, end, and the three reasons to stop one early."""
+"""The steps of a job, one after the other: start, progress, end, and the reasons to stop one early."""
 
 from __future__ import annotations
 
+from typing import Final
+
+from thingjobs_agent import VERSION
 from thingjobs_agent import report as reports
 from thingjobs_agent.events import (
     Accepted,
+    CancelAsked,
     NextChanged,
     PendingChanged,
     Rejected,
@@ -15,18 +19,22 @@ from thingjobs_agent.events import (
     StoreCheckpoint,
 )
 from thingjobs_agent.machine.asking import stop_now
-from thingjobs_agent.machine.reporting import GONE, drop, finish, is_still_ours, verify, why_gone
+from thingjobs_agent.machine.rebooting import ask_for_reboot, ask_for_restart
+from thingjobs_agent.machine.reporting import drop, finish, is_over, is_still_ours, verify, why_gone
 from thingjobs_agent.machine.state import Machine, State, StopReason
+from thingjobs_agent.machine.telling import offer_progress, send_progress
 from thingjobs_agent.work import Identity, Phase, Report
-from thingjobs_protocol.messages import UpdateJobExecutionRequest
-from thingjobs_protocol.status import TERMINAL, JobExecutionStatus
-from thingjobs_protocol.topics import Api
+
+AGENT: Final = f"thingjobs-agent {VERSION}"
 
 
 def start_step(machine: Machine, now_ms: int) -> None:
     """Store the intent, then start the handler of the current step."""
     work = machine.in_hand()
-    step = work.document.steps[work.step_index]
+    step = work.step
+    if step.type == "reboot":
+        ask_for_reboot(machine, now_ms)
+        return
     timeout_ms = machine.limits.step_timeout_ms
     if step.timeout_seconds is not None:
         timeout_ms = step.timeout_seconds * 1000
@@ -39,20 +47,39 @@ def start_step(machine: Machine, now_ms: int) -> None:
     machine.step_deadline_ms = now_ms + timeout_ms
     machine.commands.append(StoreCheckpoint(work.checkpoint(Phase.RUNNING)))
     machine.commands.append(StartStep(work.identity, step, work.label, timeout_ms))
-    _offer_progress(machine, {}, now_ms)
+    # Who wonders what a device can do finds out from its first word (B22).
+    offer_progress(machine, {} if work.step_index else {"agent": AGENT}, now_ms)
 
 
 def step_exited(machine: Machine, given: StepExited, now_ms: int) -> None:
     """Go on to the next step, or to the report."""
     work = machine.in_hand()
-    step = work.document.steps[work.step_index]
     work.outputs.add(given)
-    reason = reports.failure(step, work.label, given)
-    if reason is not None and not step.ignore_step_failure:
+    is_strict = machine.limits.is_std_err_strict
+    reason = reports.failure(work.step, work.label, given, is_std_err_strict=is_strict)
+    if reason is not None and not work.step.ignore_step_failure:
         finish(machine, _failed(machine, reason), now_ms)
-        return
-    if reason is not None:
+    elif reason is not None:
         work.ignored.append(reason)
+        next_step(machine, now_ms)
+    elif given.then == "reboot":
+        ask_for_reboot(machine, now_ms)
+    elif given.then == "restart":
+        ask_for_restart(machine)
+    else:
+        next_step(machine, now_ms)
+
+
+def reboot_failed(machine: Machine, given: StepExited, now_ms: int) -> None:
+    """Take the step as failed when the reboot could not be begun; that it could be is no proof of it."""
+    if given.refusal is not None:
+        step_exited(machine, given, now_ms)
+
+
+def next_step(machine: Machine, now_ms: int) -> None:
+    """Leave the current step behind; after the last one, be finished."""
+    work = machine.in_hand()
+    work.reboots = 0
     if work.step_index + 1 < len(work.document.steps):
         work.step_index += 1
         start_step(machine, now_ms)
@@ -60,42 +87,17 @@ def step_exited(machine: Machine, given: StepExited, now_ms: int) -> None:
         finish(machine, reports.succeeded(work.document, work.ignored, work.outputs), now_ms)
 
 
-# -- progress: one update in flight, the newest waits, older ones are dropped
-
-
 def step_progressed(machine: Machine, given: StepProgressed, now_ms: int) -> None:
     """Pass a handler's details on."""
-    _offer_progress(machine, given.details, now_ms)
-
-
-def _offer_progress(machine: Machine, details: dict[str, str], now_ms: int) -> None:
-    machine.progress = {**details, "step": machine.in_hand().label}
-    machine.is_progress_waiting = True
-    send_progress(machine, None, now_ms)
-
-
-def send_progress(machine: Machine, _given: object, now_ms: int) -> None:
-    """Send the newest details, if some wait and the update before them is answered."""
-    if machine.progress is None or not machine.is_progress_waiting or not machine.is_verified:
-        return
-    if Api.UPDATE_JOB_EXECUTION in machine.requests:
-        return
-    job_id, execution_number, _ = machine.in_hand().identity
-    message = UpdateJobExecutionRequest(
-        status=JobExecutionStatus.IN_PROGRESS,
-        status_details=machine.progress,
-        execution_number=execution_number,
-    )
-    machine.is_progress_waiting = False
-    machine.ask(Api.UPDATE_JOB_EXECUTION, job_id, message, now_ms, is_repeated=False)
+    offer_progress(machine, given.details, now_ms)
 
 
 def progress_refused(machine: Machine, given: Rejected, now_ms: int) -> None:
     """Stop the handler if the refusal says that the job is over; a lost progress report is no harm."""
-    state, code = given.response.execution_state, given.response.code
-    if (state is not None and state.status in TERMINAL) or code in GONE:
+    if is_over(given):
         stop_gone(machine, given, now_ms)
         return
+    code = given.response.code
     machine.note("warning", "progress_refused", "The service refused a progress report", code=code)
     send_progress(machine, None, now_ms)
 
@@ -116,6 +118,25 @@ def stop_gone(machine: Machine, given: Accepted | Rejected, _now_ms: int) -> Non
     _stop_step(machine, StopReason.GONE, f"the service ended the job while it ran: {why_gone(given)}")
 
 
+def stop_canceled_here(machine: Machine, given: CancelAsked, _now_ms: int) -> None:
+    """Stop a handler because somebody at the device says so."""
+    if not _is_meant(machine, given):
+        return
+    sentence = f"step {machine.in_hand().label} was stopped: {given.reason}"
+    _stop_step(machine, StopReason.CANCELED_HERE, sentence)
+
+
+def cancel_here(machine: Machine, given: CancelAsked, now_ms: int) -> None:
+    """End a job that nothing runs for, because somebody at the device says so."""
+    if _is_meant(machine, given):
+        finish(machine, reports.failed(given.reason, outputs=machine.in_hand().outputs), now_ms)
+
+
+def _is_meant(machine: Machine, given: CancelAsked) -> bool:
+    """Tell whether a cancel that took its time is about the job in hand."""
+    return machine.work is not None and machine.work.identity[:2] == (given.job_id, given.execution_number)
+
+
 def stop_for_shutdown(machine: Machine, _given: object, _now_ms: int) -> None:
     """Stop a handler because the agent itself has to stop."""
     _stop_step(machine, StopReason.SHUTDOWN, "the agent was asked to stop")
@@ -132,7 +153,7 @@ def _stop_step(machine: Machine, reason: StopReason, sentence: str) -> None:
 def stopped(machine: Machine, given: StepExited, now_ms: int) -> None:
     """Do what the stop was for. After a stop no exit status makes a step good."""
     machine.in_hand().outputs.add(given)
-    if machine.stop_reason is StopReason.OVERDUE:
+    if machine.stop_reason in (StopReason.OVERDUE, StopReason.CANCELED_HERE):
         finish(machine, _failed(machine, machine.stop_sentence), now_ms)
     elif machine.stop_reason is StopReason.GONE:
         drop(machine, machine.stop_sentence, now_ms)

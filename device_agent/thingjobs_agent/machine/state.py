@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
-from thingjobs_agent.document import Document
-from thingjobs_agent.events import Accepted, Command, Note
+from thingjobs_agent.document import Document, Step
+from thingjobs_agent.events import Accepted, Command, Hold, Note
 from thingjobs_agent.report import Outputs, step_label
 from thingjobs_agent.requests import Message, Requests
 from thingjobs_agent.work import Checkpoint, Identity, Phase, Report
@@ -22,12 +22,18 @@ class State(StrEnum):
 
     IDLE = "idle"
     ASKING = "asking"
+    HELD = "held"
     PREPARING = "preparing"
     RUNNING = "running"
     STOPPING = "stopping"
+    REBOOTING = "rebooting"
     RECONCILING = "reconciling"
     REPORTING = "reporting"
     STOPPED = "stopped"
+
+
+BEATING: Final = frozenset({State.HELD, State.RUNNING})
+"""Where the service hears from us now and then, so that its view of the job stays true."""
 
 
 class StopReason(StrEnum):
@@ -35,15 +41,21 @@ class StopReason(StrEnum):
 
     OVERDUE = "overdue"
     GONE = "gone"
+    CANCELED_HERE = "canceled here"
     SHUTDOWN = "shutdown"
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The settings that bear on decisions."""
+    """The settings that bear on decisions. `facts` is None where conditions are not evaluated (A38)."""
 
     step_timeout_ms: int = 3_600_000
     grace_ms: int = 10_000
     restarts_max: int = 3
+    reboot_wait_ms: int = 300_000
+    reboots_max: int = 3
+    heartbeat_ms: int = 300_000
+    is_std_err_strict: bool = False
+    facts: dict[str, str] | None = None
 
 
 class Work(msgspec.Struct):
@@ -54,10 +66,28 @@ class Work(msgspec.Struct):
     parsed: Document | None = None
     step_index: int = 0
     restarts: int = 0
+    reboots: int = 0
     report: Report | None = None
     is_report_bare: bool = False
+    is_held: bool = False
+    is_step_done: bool = False
+    """The current step was its reboot, and that is over."""
     ignored: list[str] = []
     outputs: Outputs = msgspec.field(default_factory=Outputs)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Work:
+        """Return the work that a checkpoint describes."""
+        return cls(
+            checkpoint.identity,
+            checkpoint.job_document,
+            step_index=checkpoint.step_index,
+            restarts=checkpoint.restarts,
+            reboots=checkpoint.reboots,
+            report=checkpoint.report,
+            ignored=list(checkpoint.ignored),
+            outputs=Outputs(checkpoint.std_out, checkpoint.std_err),
+        )
 
     @property
     def document(self) -> Document:
@@ -76,24 +106,44 @@ class Work(msgspec.Struct):
         """How the current step is called."""
         return step_label(self.document, self.step_index)
 
-    def checkpoint(self, phase: Phase) -> Checkpoint:
-        """Return what to store. Once the result is known the document is not needed any more."""
+    @property
+    def step(self) -> Step:
+        """The current step."""
+        return self.document.steps[self.step_index]
+
+    def checkpoint(self, phase: Phase, *, boot_id: str = "") -> Checkpoint:
+        """Return what to store. Once the result is known, the document and the outputs are not needed."""
+        if phase in (Phase.REPORTING, Phase.DONE):
+            return Checkpoint(
+                *self.identity,
+                phase=phase,
+                step_index=self.step_index,
+                restarts=self.restarts,
+                report=self.report,
+            )
         return Checkpoint(
             *self.identity,
             phase=phase,
             step_index=self.step_index,
             restarts=self.restarts,
-            job_document=self.job_document if phase is Phase.RUNNING else msgspec.Raw(b"null"),
-            report=self.report,
+            job_document=self.job_document,
+            boot_id=boot_id,
+            reboots=self.reboots,
+            std_out=self.outputs.std_out,
+            std_err=self.outputs.std_err,
+            ignored=self.ignored,
         )
 
 
 class Machine:
     """All that changes. Rules write its attributes; nothing else does."""
 
-    def __init__(self, limits: Limits, token_prefix: str, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self, limits: Limits, token_prefix: str, jitter: Callable[[], float], boot_id: str = ""
+    ) -> None:
         """Start idle, without work and without a connection."""
         self.limits = limits
+        self.boot_id = boot_id
         self.state = State.IDLE
         self.commands: list[Command] = []
         self.requests = Requests(token_prefix, jitter)
@@ -113,12 +163,18 @@ class Machine:
         self.execution_deadline_ms: int | None = None
         self.progress: dict[str, str] | None = None
         self.is_progress_waiting = False
+        self.heartbeat_due_ms: int | None = None
+        self.hold_reason = ""
+        self.hold_deadline_ms: int | None = None
+        """While a hold lasts, no new job is begun."""
 
     def become(self, state: State) -> None:
         """Change the state; a step's deadline holds only while it runs."""
         self.state = state
-        if state is not State.RUNNING:
+        if state not in (State.RUNNING, State.REBOOTING):
             self.step_deadline_ms = None
+        if state not in BEATING:
+            self.heartbeat_due_ms = None
 
     def in_hand(self) -> Work:
         """Return the job in hand, where the state says there is one."""
@@ -148,6 +204,11 @@ class Machine:
             job_id, execution_number, _ = self.work.identity
             fields = {"job_id": job_id, "execution_number": execution_number, **fields}
         self.commands.append(Note(level, action, sentence, fields))
+
+    def set_hold(self, hold: Hold | None, now_ms: int) -> None:
+        """Begin no new job for a while, or begin again."""
+        self.hold_reason = "" if hold is None else hold.reason
+        self.hold_deadline_ms = None if hold is None else now_ms + hold.remaining_ms
 
     def set_execution_deadline(self, execution: JobExecution, now_ms: int) -> None:
         """Take the service's view of when the job times out; a running step ends then at the latest."""

@@ -7,6 +7,7 @@ import pytest
 from tests.agent.fake_service import FakeService
 from tests.agent.harness import Device, document, step
 from thingjobs_agent.events import StepExited, StepProgressed
+from thingjobs_agent.machine.running import AGENT
 from thingjobs_agent.machine.state import Limits, State
 from thingjobs_protocol.status import JobExecutionStatus as Status
 
@@ -24,7 +25,16 @@ def details(made: Device) -> dict[str, str]:
 
 
 def in_progress(made: Device) -> list[dict[str, str] | None]:
-    return [given for status, given in made.service.of("J1").history if status is Status.IN_PROGRESS][1:]
+    """All details after the start, without the agent's name, which only the first ones have."""
+    given = [given for status, given in made.service.of("J1").history if status is Status.IN_PROGRESS][1:]
+    return [{key: value for key, value in (each or {}).items() if key != "agent"} for each in given]
+
+
+def test_first_details_say_which_agent_runs_the_job() -> None:
+    """B22: operators see what a device can do."""
+    made = running("a.sh", "b.sh")
+    assert details(made) == {"agent": AGENT, "step": "1/2 a"}
+    assert "agent" not in details(made.exit(0))
 
 
 def test_step_is_named_in_progress_reports() -> None:

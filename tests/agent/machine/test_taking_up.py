@@ -246,3 +246,18 @@ def test_stored_document_that_this_agent_cannot_run_is_failed(member: str) -> No
     made.boot().connect()
     assert result(made)[0] == "FAILED"
     assert result(made)[1].startswith("interrupted by restart; ")
+
+
+@pytest.mark.parametrize(
+    ("facts", "status"),
+    [(None, Status.IN_PROGRESS), ({"site": "oslo"}, Status.IN_PROGRESS), ({"site": "rome"}, Status.REJECTED)],
+)
+def test_conditions_reject_a_job_only_where_they_are_evaluated(
+    facts: dict[str, str] | None, status: Status
+) -> None:
+    """A38: ignored by default, as in the Device Client; behind a setting they must hold."""
+    made = Device(FakeService(), limits=Limits(facts=facts))
+    made.service.queue("J1", document("a.sh", conditions=[{"key": "site", "value": ["oslo"]}]))
+    made.boot().connect()
+    assert made.service.of("J1").status is status
+    assert bool(made.started) is (status is Status.IN_PROGRESS)

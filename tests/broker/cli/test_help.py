@@ -11,7 +11,7 @@ from thingjobs_broker.cli.exit_codes import MEANINGS, ExitCode
 from thingjobs_broker.cli.main import app
 
 CONNECTION = {"--broker", "--password-file", "--ca-file", "--topic-root", "--timeout-seconds"}
-NO_CLIENTS = {"up"}
+NO_CLIENTS = {"up", "serve", "init device", "init operator", "init revoke"}
 
 
 def commands(group: Any = None, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -30,7 +30,8 @@ COMMANDS = dict(commands())
 def test_the_tree_has_the_commands_that_the_readme_names() -> None:
     """A renamed command breaks scripts."""
     assert set(COMMANDS) == {
-        *("up", "call", "thing create", "thing list", "execution show", "execution cancel"),
+        *("up", "serve", "doctor", "init device", "init operator", "init revoke"),
+        *("call", "thing create", "thing list", "execution show", "execution cancel"),
         *("job create", "job list", "job show", "job watch", "job cancel"),
     }
 
@@ -57,7 +58,9 @@ def test_every_client_command_takes_the_connection_options_and_json(path: str) -
 def test_no_option_takes_a_password() -> None:
     """Arguments can be read by every user of the machine."""
     options = {opt for command in COMMANDS.values() for parameter in command.params for opt in parameter.opts}
-    assert {option for option in options if "password" in option} == {"--password-file"}
+    assert {option for option in options if "password" in option} == {
+        *("--password-file", "--device-password-file"),
+    }
 
 
 def test_the_help_shows_every_exit_code() -> None:

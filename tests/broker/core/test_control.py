@@ -105,10 +105,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         ("CreateJob", CREATE_JOB, {"description": text}, INVALID)
         for text in ("x" * 2029, "a\nb", "\u200b", 5)
     ],
-    *[
-        ("CreateJob", CREATE_JOB, {"targetSelection": value}, INVALID)
-        for value in ("CONTINUOUS", "snapshot", "", 1)
-    ],
+    *[("CreateJob", CREATE_JOB, {"targetSelection": value}, INVALID) for value in ("snapshot", "", 1)],
     *[
         ("CreateJob", CREATE_JOB, {"timeoutConfig": {"inProgressTimeoutInMinutes": minutes}}, INVALID)
         for minutes in (0, -1, 10_081, 1.5, "5", True)
@@ -181,7 +178,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("ListJobExecutionsForJob", {"jobId": "J1"}, {"nextToken": "nonsense"}, INVALID),
     ("DescribeTimeline", {"jobId": "J1"}, {"thingName": "X"}, NOT_FOUND),
     ("DescribeTimeline", {"jobId": "J1"}, {"thingName": "T", "executionNumber": 3}, NOT_FOUND),
-    *[(operation, {}, {}, INVALID) for operation in ("DeleteJob", "createJob", "", "describe/Job")],
+    *[(operation, {}, {}, INVALID) for operation in ("DropJob", "createJob", "", "describe/Job")],
 ]
 
 

@@ -25,6 +25,9 @@ ALLOWED = {
     ("IN_PROGRESS", "report REJECTED"): "REJECTED",
     ("IN_PROGRESS", "cancel with force"): "CANCELED",
     ("IN_PROGRESS", "time out"): "TIMED_OUT",
+    # Control plane 1.8, DeleteThing: its non-terminal executions become REMOVED.
+    ("QUEUED", "thing left the registry"): "REMOVED",
+    ("IN_PROGRESS", "thing left the registry"): "REMOVED",
 }
 GRID = [(status, event) for status in Status for event in Input]
 
@@ -82,7 +85,11 @@ def world_with(status: Status) -> World:
     return world
 
 
-DOOR_INPUTS = [event for event in Input if event is not Input.REMOVE]
+# What comes as a request or with time; the rest follows from changes of groups and of the registry.
+DOOR_INPUTS = [
+    *(Input.START_NEXT, Input.REPORT_IN_PROGRESS, Input.REPORT_SUCCEEDED, Input.REPORT_FAILED),
+    *(Input.REPORT_REJECTED, Input.CANCEL, Input.FORCE_CANCEL, Input.TIME_OUT),
+]
 
 
 def knock(world: World, event: Input) -> str:

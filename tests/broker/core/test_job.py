@@ -7,14 +7,25 @@ from thingjobs_broker.core.job import TRANSITIONS, JobInput, is_complete, next_s
 from thingjobs_broker.core.records import JobChanged
 from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelection
 
-# Control plane 1.5 (CancelJob) and 2.2; what is not here is refused.
+# Control plane 1.5 (CancelJob, UpdateJob, DeleteJob) and 2.2; what is not here is refused.
 ALLOWED = {
     ("SCHEDULED", "cancel"): "CANCELED",
     ("SCHEDULED", "cancel with force"): "CANCELED",
     ("IN_PROGRESS", "cancel"): "CANCELED",
     ("IN_PROGRESS", "cancel with force"): "CANCELED",
     ("IN_PROGRESS", "nothing is left to do"): "COMPLETED",
+    ("SCHEDULED", "update"): "SCHEDULED",
+    ("IN_PROGRESS", "update"): "IN_PROGRESS",
+    ("SCHEDULED", "delete with force"): "DELETION_IN_PROGRESS",
+    ("IN_PROGRESS", "delete with force"): "DELETION_IN_PROGRESS",
+    ("COMPLETED", "delete"): "DELETION_IN_PROGRESS",
+    ("COMPLETED", "delete with force"): "DELETION_IN_PROGRESS",
+    ("CANCELED", "delete"): "DELETION_IN_PROGRESS",
+    ("CANCELED", "delete with force"): "DELETION_IN_PROGRESS",
+    ("SCHEDULED", "its time has come"): "IN_PROGRESS",
+    ("IN_PROGRESS", "its window has closed"): "SCHEDULED",
 }
+CANCELLATIONS = [JobInput.CANCEL, JobInput.FORCE_CANCEL]
 GRID = [(status, event, pending) for status in JobStatus for event in JobInput for pending in (0, 1)]
 
 
@@ -56,7 +67,7 @@ def test_the_table_has_a_row_for_every_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "event", "pending"), [row for row in GRID if row[1] is not JobInput.COMPLETE], ids=grid_ids
+    ("status", "event", "pending"), [row for row in GRID if row[1] in CANCELLATIONS], ids=grid_ids
 )
 def test_the_service_cancels_what_the_table_allows(status: JobStatus, event: JobInput, pending: int) -> None:
     """Refused with InvalidRequestException and unchanged (control plane A2), or CANCELED."""
@@ -76,6 +87,57 @@ def test_the_service_cancels_what_the_table_allows(status: JobStatus, event: Job
     assert (job.comment, job.force_canceled, job.settled) == ("why", force, True)
     left = JobExecutionStatus.CANCELED if force else JobExecutionStatus.IN_PROGRESS
     assert world.execution("T", "J1").status is (left if pending else JobExecutionStatus.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("status", "event", "pending"),
+    [row for row in GRID if row[1] in (JobInput.DELETE, JobInput.FORCE_DELETE)],
+    ids=grid_ids,
+)
+def test_the_service_deletes_what_the_table_allows(status: JobStatus, event: JobInput, pending: int) -> None:
+    """Refused with InvalidStateTransitionException and unchanged (control plane 1.5, V10), or gone."""
+    world = world_with(status, pending)
+    before = picture(world.state)
+    sent = world.call("DeleteJob", {"jobId": "J1", "force": event is JobInput.FORCE_DELETE})
+    if expected(status, event, pending) is None:
+        assert only(sent)["code"] == "InvalidStateTransitionException"
+        assert world.records == []
+        assert picture(world.state) == before
+        return
+    told = [message.body["status"] for message in sent if message.body.get("eventType") == "JOB"]
+    assert told == ["DELETION_IN_PROGRESS", "DELETED"]
+    assert world.state.jobs == {}
+    assert world.thing("T").executions == {}
+    world.create_job("J1")
+
+
+@pytest.mark.parametrize("status", list(JobStatus), ids=grid_ids)
+@pytest.mark.parametrize("pending", [0, 1])
+def test_the_service_updates_what_the_table_allows(status: JobStatus, pending: int) -> None:
+    """Control plane 5.3, A23: InvalidRequestException in any other status."""
+    world = world_with(status, pending)
+    before = picture(world.state)
+    world.advance(1000)
+    sent = world.call("UpdateJob", {"jobId": "J1", "description": "new"})
+    if expected(status, JobInput.UPDATE, pending) is None:
+        assert only(sent)["code"] == "InvalidRequestException"
+        assert picture(world.state) == before
+        return
+    assert only(sent) == {}
+    job = world.job("J1")
+    assert (job.description, job.last_updated_at_ms) == ("new", world.now_ms)
+
+
+@pytest.mark.parametrize("status", list(JobStatus), ids=grid_ids)
+def test_only_a_continuous_job_in_progress_takes_targets(status: JobStatus) -> None:
+    """Control plane 1.5, AssociateTargetsWithJob: InvalidRequestException for a wrong state or selection."""
+    world = world_with(status, pending=1)
+    request = {"jobId": "J1", "targets": ["T"]}
+    assert only(world.call("AssociateTargetsWithJob", request))["code"] == "InvalidRequestException"
+    world.job("J1").target_selection = TargetSelection.CONTINUOUS
+    sent = only(world.call("AssociateTargetsWithJob", request))
+    # What is a target already is none to be added.
+    assert ("code" in sent) is (status is not JobStatus.IN_PROGRESS)
 
 
 @pytest.mark.parametrize("status", list(JobStatus), ids=grid_ids)

@@ -75,6 +75,7 @@ def test_extending_a_timer_holds_one_entry(extensions: list[int]) -> None:
         next_ms = timers.next_due_ms()
         assert next_ms is not None
         assert entries(timers) == 1
+        assert next_ms > now_ms, "woken for nothing"
         now_ms = next_ms
         found = timers.due(now_ms, 10)
     assert found == [one]
@@ -98,6 +99,7 @@ def test_the_last_deadline_counts_whatever_came_before(changes: list[int], pause
     while (next_ms := timers.next_due_ms()) is not None:
         now_ms = max(now_ms, next_ms)
         found += timers.due(now_ms, 100)
+        assert timers.next_due_ms() != next_ms, "woken for nothing"
         assert not found or 0 < deadline_ms <= now_ms
     assert found == ([one] if deadline_ms else [])
 

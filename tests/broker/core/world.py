@@ -15,7 +15,6 @@ from thingjobs_broker.core.naming import Naming
 from thingjobs_broker.core.outcome import Outcome
 from thingjobs_broker.core.records import Record
 from thingjobs_broker.core.retention import Cursor
-from thingjobs_broker.core.retention import Cursor
 from thingjobs_broker.core.service import JobsService
 from thingjobs_broker.core.state import Execution, Job, State, Thing
 from thingjobs_protocol import topics
@@ -123,16 +122,12 @@ class World:
         sent: list[Sent] = []
         while (deadline_ms := self.service.next_deadline_ms()) is not None and deadline_ms <= until_ms:
             self.now_ms = max(self.now_ms, deadline_ms)
-            sent += self.fire()
+            fired = self.fire()
+            sent += fired
+            same = self.service.next_deadline_ms() == deadline_ms
+            assert not same or self.records or fired, "woken for nothing"
         self.now_ms = until_ms
         return sent
-
-    def forget(self, before_ms: int) -> None:
-        """Forget what ended before that time, as retention does."""
-        cursor: Cursor | None = Cursor()
-        while cursor is not None:
-            outcome, cursor = self.service.forget(cursor, before_ms, self.now_ms)
-            assert self._take(outcome) == []
 
     def forget(self, before_ms: int) -> None:
         """Forget what ended before that time, as retention does."""

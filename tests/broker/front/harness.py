@@ -11,7 +11,7 @@ from amqtt.broker import Broker, BrokerContext
 from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
-from thingjobs_broker.front import Client, Front, FrontLimits
+from thingjobs_broker.front import Client, Front, FrontLimits, ReplyTo
 
 
 class Doorkeeper(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no types
@@ -31,6 +31,7 @@ class Received(NamedTuple):
     payload: bytes
     retain: bool
     settled: Callable[[], None]
+    reply_to: ReplyTo | None = None
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Recorder:
 
     settles_at_once: bool = True
     forbidden_filters: frozenset[str] = frozenset()
+    forbidden_topics: frozenset[str] = frozenset()
     received_: list[Received] = field(default_factory=list)
     opened_: list[Client] = field(default_factory=list)
     closed_: list[Client] = field(default_factory=list)
@@ -47,10 +49,20 @@ class Recorder:
     def may_subscribe(self, client: Client, topic_filter: str) -> bool:
         return topic_filter not in self.forbidden_filters
 
+    def may_publish(self, client: Client, topic: str) -> bool:
+        return topic not in self.forbidden_topics
+
     def received(
-        self, client: Client, topic: str, payload: bytes, retain: bool, settled: Callable[[], None]
+        self,
+        client: Client,
+        topic: str,
+        payload: bytes,
+        retain: bool,
+        settled: Callable[[], None],
+        *,
+        reply_to: ReplyTo | None = None,
     ) -> None:
-        self.received_.append(Received(client, topic, payload, retain, settled))
+        self.received_.append(Received(client, topic, payload, retain, settled, reply_to))
         if self.settles_at_once:
             settled()
 
@@ -65,9 +77,16 @@ class Echo(Recorder):
     """An endpoint that answers each message on `<topic>/accepted`, like a commit that takes no time."""
 
     def received(
-        self, client: Client, topic: str, payload: bytes, retain: bool, settled: Callable[[], None]
+        self,
+        client: Client,
+        topic: str,
+        payload: bytes,
+        retain: bool,
+        settled: Callable[[], None],
+        *,
+        reply_to: ReplyTo | None = None,
     ) -> None:
-        super().received(client, topic, payload, retain, settled)
+        super().received(client, topic, payload, retain, settled, reply_to=reply_to)
         assert self.front is not None
         self.front.publish(topic + "/accepted", lambda: payload)
         self.front.flush()

@@ -12,6 +12,7 @@ from tests.broker.front import wire
 from tests.broker.front.harness import Echo, eventually, running_edge
 from tests.broker.front.wire import Wire
 from thingjobs_broker.front.bridge import BridgeReader, untested_amqtt_version
+from thingjobs_broker.front.pace import Pace
 
 NODELAY = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 
@@ -173,7 +174,7 @@ async def test_client_that_amqtt_cannot_keep_up_with_is_not_read() -> None:
 async def test_reader_gives_exactly_what_is_asked_for() -> None:
     """As amqtt reads: n bytes, fewer only at the end; a canceled read loses nothing."""
     space = []
-    reader = BridgeReader(4, lambda: space.append(1))
+    reader = BridgeReader(4, lambda: space.append(1), pace=Pace(1, 9), hold=lambda _: None)
     waiting = asyncio.create_task(reader.read(3))
     await asyncio.sleep(0)
     reader.feed(b"ab")

@@ -55,7 +55,7 @@ async def test_nagle_is_off() -> None:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-@pytest.mark.parametrize(("name", "level"), [("MQTT", 5), ("MQTT", 3), ("MQIsdp", 3)])
+@pytest.mark.parametrize(("name", "level"), [("MQTT", 6), ("MQTT", 3), ("MQIsdp", 3)])
 async def test_other_protocol_levels_are_answered_with_code_1(name: str, level: int) -> None:
     """[MQTT-3.1.2-2]; what an MQTT 5 client sends after the level does not matter."""
     async with running_edge() as edge, Wire.dial(edge.port) as client:
@@ -329,7 +329,7 @@ async def test_failing_endpoint_closes_the_connection_and_is_reported() -> None:
     """Nothing is swallowed: the loop's exception handler gets it, and the next client is served."""
 
     class Failing(Recorder):
-        def received(self, client: Client, *_: object) -> None:
+        def received(self, client: Client, *_: object, **more: object) -> None:
             raise ValueError("endpoint broke")
 
     reported: list[object] = []

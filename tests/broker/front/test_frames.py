@@ -67,7 +67,8 @@ def test_frames_before_a_malformed_one_come_out(
     sent: list[bytes], bad: bytes, cuts: list[int], frames_max: int
 ) -> None:
     """Then MalformedFrame, and it stays so."""
-    splitter, found = FrameSplitter(FRAME_BYTES_MAX), []
+    splitter = FrameSplitter(FRAME_BYTES_MAX)
+    found: list[bytes] = []
     with pytest.raises(MalformedFrame):
         for piece in cut(b"".join(sent) + bad, cuts):
             splitter.feed(piece)
@@ -115,3 +116,23 @@ def test_long_frame_in_many_pieces_is_not_copied_each_time() -> None:
     splitter.feed(stream[-1:])
     assert splitter.take(1) == [stream]
     assert splitter._buffer == b""
+
+
+@given(st.lists(frames, max_size=12), st.lists(st.integers(0, 10_000), max_size=5), st.integers(1, 5))
+def test_frames_that_were_put_back_come_again(stream: list[bytes], cuts: list[int], frames_max: int) -> None:
+    """However many of those taken, and whether or not more has arrived meanwhile."""
+    splitter = FrameSplitter(FRAME_BYTES_MAX)
+    found: list[bytes] = []
+    for piece in [*cut(b"".join(stream), cuts), b""]:
+        splitter.feed(piece)
+        keep = False
+        while True:
+            taken = splitter.take(frames_max)
+            if keep := not keep and bool(taken):
+                splitter.put_back(taken[len(found) % 3 :])
+                taken = taken[: len(found) % 3]
+                assert splitter.ready or not splitter.unread_bytes or taken
+            found += taken
+            if not splitter.ready:
+                break
+    assert found == stream

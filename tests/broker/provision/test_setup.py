@@ -174,7 +174,7 @@ def test_an_agent_takes_its_settings(tmp_path: Path, kind: BrokerKind, certifica
     """Read by the agent's own code: address, credential and CA fit together."""
     made(tmp_path, kind=kind)
     login = setup(tmp_path).add_device("press-7", certificate=certificate)
-    settings = agent_config.load_settings(str(login.settings), {}, {})
+    settings = agent_config.load_config(str(login.settings), {}, {}).settings
     broker = agent_config.broker_of(settings)
     assert (broker.host, broker.port, broker.username) == ("broker.example", port, "press-7")
     assert broker.tls is not None

@@ -1,0 +1,194 @@
+"""What the state is made of: things, jobs and their executions. Data without rules.
+
+Executions and things are lean: shared names, no back references, no empty dictionaries, so that a million of
+them fit in memory without work for the garbage collector (no cycles, hence `gc=False`).
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+import msgpack
+import msgspec
+
+from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelection
+
+
+class Execution(msgspec.Struct, gc=False):
+    """One job execution: one (thing, job, execution number). Times in ms since the epoch, 0 = not yet.
+
+    `details` are the status details as msgpack, empty without any: a dictionary would be as large as all the
+    rest.
+    """
+
+    thing_name: str
+    job_id: str
+    execution_number: int
+    queue_position: int
+    queued_at_ms: int
+    last_updated_at_ms: int
+    retry_attempt: int = 0
+    status: JobExecutionStatus = JobExecutionStatus.QUEUED
+    version_number: int = 1
+    started_at_ms: int = 0
+    details: bytes = b""
+    in_progress_deadline_ms: int = 0
+    step_deadline_ms: int = 0
+    force_canceled: bool = False
+    timeline: bytes = b""
+    previous: Execution | None = None
+    index_in_job: int = 0
+    timer_tick: int = 0
+
+    @property
+    def status_details(self) -> dict[str, str] | None:
+        """What the device told last, None for nothing."""
+        return msgpack.unpackb(self.details) if self.details else None
+
+    @property
+    def deadline_ms(self) -> int:
+        """When the execution times out: the earlier of its two timers, 0 without any (spec: data plane
+        6.3).
+        """
+        total, step = self.in_progress_deadline_ms, self.step_deadline_ms
+        return min(total, step) if total and step else total or step
+
+
+NO_EXECUTIONS: Final = cast("dict[str, Execution]", MappingProxyType({}))
+"""Shared by all that have none, and so not to be changed in place."""
+
+NO_ATTRIBUTES: Final[dict[str, str]] = {}
+"""Shared as well; attributes are replaced as a whole."""
+
+
+class Thing(msgspec.Struct, gc=False):
+    """A thing, its newest execution of each job, and its pending executions in queue order."""
+
+    thing_name: str
+    thing_id: str
+    created_at_ms: int
+    attributes: dict[str, str]
+    version: int = 1
+    executions: dict[str, Execution] = NO_EXECUTIONS
+    pending: dict[str, Execution] = NO_EXECUTIONS
+    in_progress_count: int = 0
+    pending_revision: int = 0
+    """Counts changes of the membership of the pending set, for `notify` (spec: data plane 5.2). It is looked
+    at within one step only, so a restart may begin anew.
+    """
+
+    def add(self, execution: Execution) -> None:
+        """Add an execution, the newest of its job."""
+        execution.previous = self.executions.get(execution.job_id)
+        if self.executions:
+            self.executions[execution.job_id] = execution
+        else:
+            self.executions = {execution.job_id: execution}
+
+    def add_pending(self, execution: Execution) -> None:
+        """Add an execution at the end of the queue."""
+        if self.pending:
+            self.pending[execution.job_id] = execution
+        else:
+            self.pending = {execution.job_id: execution}
+
+    def remove_pending(self, execution: Execution) -> None:
+        """Take an execution out of the queue."""
+        del self.pending[execution.job_id]
+        self.pending = self.pending or NO_EXECUTIONS
+        self.pending_revision += 1
+
+
+class Template(msgspec.Struct, gc=False):
+    """A custom job template; it never changes."""
+
+    template_id: str
+    created_at_ms: int
+    description: str
+    document: str
+    document_source: str
+    options: dict[str, Any]
+    index: int = 0
+    """Its place in `State.template_order`."""
+
+
+class Rollout(msgspec.Struct, gc=False):
+    """How far the initial rollout of a job has come (spec: control plane 3). A job has it until it is done.
+
+    The next thing is the first after `after` in the target at `target_index`. `notified` and `succeeded` only
+    grow. `left` is what the minute window that began at `window_at_ms` still allows, -1 without a limit.
+    """
+
+    target_index: int = 0
+    after: str = ""
+    notified: int = 0
+    succeeded: int = 0
+    started_at_ms: int = 0
+    """0: not yet. A pause moves it, so that windows lie on a grid from here."""
+    window_at_ms: int = 0
+    left: int = 0
+    paused_at_ms: int = 0
+    free_index: int = -1
+    """The targets from here on joined later and know no rate (spec: control plane 3.3); -1 for none."""
+
+
+class Job(msgspec.Struct, gc=False):
+    """A job and its executions in the order of their creation; a deleted one leaves None."""
+
+    job_id: str
+    created_at_ms: int
+    created_by: str
+    targets: list[str]
+    target_selection: TargetSelection
+    document: str
+    description: str
+    options: dict[str, Any]
+    last_updated_at_ms: int
+    status: JobStatus = JobStatus.IN_PROGRESS
+    completed_at_ms: int = 0
+    settled: bool = False
+    force_canceled: bool = False
+    reason_code: str = ""
+    comment: str = ""
+    counts: dict[JobExecutionStatus, int] = {}
+    executions: list[Execution | None] = []
+    timeline: list[tuple[int, str, str, str]] = []
+    index: int = 0
+    """Its place in `State.job_order`."""
+    rollout: Rollout | None = None
+    owed: dict[str, int] = {}
+    """Things that get an execution as soon as the job gives any, with the number of their retry."""
+    barred: set[str] = set()
+    """Things that the rollout under way passes over: who joined a SNAPSHOT later, or left."""
+    numbers_used: dict[str, int] = {}
+    """By thing, the number of its newest execution when that was deleted; none is used again (A32)."""
+    ended: bool = False
+    """Its endTime has passed."""
+    turns: bool = False
+    """Its executions have yet to follow the opening or closing of its window, or its end."""
+    document_source: str = ""
+    authored_document: str = ""
+    """The document before its placeholders were replaced, empty if that changed nothing."""
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether it runs in maintenance windows only (spec: control plane 6.3)."""
+        return bool(self.options.get("schedulingConfig", {}).get("maintenanceWindows"))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its targets have been looked up."""
+        return self.rollout is None or self.rollout.started_at_ms > 0
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether it is being rolled out, or its cancellation carried out (spec: control plane 2.4)."""
+        if self.status is JobStatus.IN_PROGRESS:
+            return self.rollout is not None
+        return self.status is JobStatus.CANCELED and not self.settled
+
+    @property
+    def pending_count(self) -> int:
+        """Executions that are not terminal."""
+        return self.counts[JobExecutionStatus.QUEUED] + self.counts[JobExecutionStatus.IN_PROGRESS]

@@ -1,0 +1,130 @@
+"""Whom a job is for: its targets, which are things and thing groups, and the walk over their things.
+
+Groups are looked up when their turn comes, so a job for 100,000 things is created at once.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, NamedTuple
+
+from thingjobs_broker.core.errors import LimitExceededError, ResourceNotFoundError
+from thingjobs_broker.core.naming import group_of, thing_of
+from thingjobs_protocol.limits import TARGETS_MAX
+from thingjobs_protocol.status import TargetSelection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thingjobs_broker.core.entities import Job, Rollout, Thing
+    from thingjobs_broker.core.step import Step
+
+
+class Found(NamedTuple):
+    """What a slice of the walk has found, and where the next one goes on."""
+
+    things: list[Thing]
+    target_index: int
+    after: str
+    is_end: bool
+
+
+def arns(step: Step, targets: Sequence[str], known: Sequence[str] = ()) -> list[str]:
+    """Return `known` and after it the ARNs of `targets`, each once (spec: control plane 1.5).
+
+    A bare name is a thing's, or else a group's.
+
+    Raises:
+        LimitExceededError: together they are too many.
+        ResourceNotFoundError: one is neither a thing nor a group of this service.
+
+    """
+    if len(known) + len(targets) > TARGETS_MAX:
+        message = f"targets may have {TARGETS_MAX} entries, not {len(known) + len(targets)}"
+        raise LimitExceededError(message)
+    return list(dict.fromkeys([*known, *(_arn(step, target) for target in targets)]))
+
+
+def covers(step: Step, job: Job, thing_name: str) -> bool:
+    """Tell whether a thing is among the targets now, directly or by a group."""
+    return any(is_in(step, target, thing_name) for target in job.targets)
+
+
+def next_things(step: Step, job: Job, rollout: Rollout, count_max: int, looks_max: int) -> Found:
+    """Return the next things that get an execution, at most `count_max`, after at most `looks_max` looks.
+
+    In the order of the targets, within a group by name, each thing once (spec: control plane 3.3, "Order").
+    The walk goes on over things that need none, so that its end is not missed.
+    """
+    things: dict[str, Thing] = {}
+    target_index, after = rollout.target_index, rollout.after
+    while target_index < len(job.targets):
+        names = _names(step, job, target_index)
+        position = bisect_right(names, after) if after else 0
+        while position < len(names):
+            name = names[position]
+            thing = _wanting(step, job, target_index, name) if name not in things else None
+            if looks_max == 0 or (thing is not None and len(things) == count_max):
+                return Found(list(things.values()), target_index, after, is_end=False)
+            if thing is not None:
+                things[name] = thing
+            looks_max -= 1
+            after = name
+            position += 1
+        target_index, after = target_index + 1, ""
+        if target_index == rollout.free_index:
+            # From here on another rate holds.
+            break
+    return Found(list(things.values()), target_index, after, is_end=target_index == len(job.targets))
+
+
+def _wanting(step: Step, job: Job, target_index: int, thing_name: str) -> Thing | None:
+    """Return the thing, None if it gets no execution when the walk comes to it."""
+    thing = step.state.things.get(thing_name)
+    if thing is None or job.job_id in thing.executions:
+        return None
+    if thing_name in job.barred or thing_name in job.owed or thing_name in job.numbers_used:
+        # A deleted execution does not come back (A31).
+        return None
+    if job.target_selection is TargetSelection.CONTINUOUS and not is_in(
+        step, job.targets[target_index], thing_name
+    ):
+        # It has left since the names were looked up.
+        return None
+    return thing
+
+
+def _names(step: Step, job: Job, target_index: int) -> list[str]:
+    """Return the names of a target's things, looked up once and kept while the rollout is in it."""
+    index, names = step.state.walks.get(job.job_id, (-1, []))
+    if index != target_index:
+        target = job.targets[target_index]
+        group_name, thing_name = group_of(target), thing_of(target)
+        if group_name is not None:
+            names = list(step.ports.groups.members(step.state, group_name))
+        else:
+            names = [thing_name] if thing_name is not None else []
+        step.state.walks[job.job_id] = target_index, names
+    return names
+
+
+def is_in(step: Step, target: str, thing_name: str) -> bool:
+    """Tell whether a target is that thing, or a group that holds it."""
+    group_name = group_of(target)
+    if group_name is None:
+        return thing_of(target) == thing_name
+    return step.ports.groups.contains(step.state, group_name, thing_name)
+
+
+def _arn(step: Step, target: str) -> str:
+    naming, state = step.naming, step.state
+    thing_name = naming.thing_name(target)
+    if thing_name is not None and thing_name in state.things:
+        return naming.thing_arn(thing_name)
+    group_name = naming.group_name(target)
+    if group_name is not None and step.ports.groups.exists(state, group_name):
+        return naming.group_arn(group_name)
+    message = (
+        f"Target {target[:200]!r} is neither the name nor the ARN of a thing or thing group of this service"
+    )
+    raise ResourceNotFoundError(message)

@@ -1,0 +1,198 @@
+"""The rows of a snapshot: what is kept of things, jobs and executions, and back. Derived data is not kept.
+
+Layout of the stream, each line one msgpack object:
+
+    ["thingjobs", version, globals]            first, once
+    [THINGS, [row, row, ...]]                  all of them before the first job
+    [JOB, row]                                 before the executions of that job
+    [EXECUTIONS, index of the job, [row, ...]]
+
+A row holds the fields named below by position. New fields go to the end of a row, so that older snapshots
+stay readable. A thing begins with its place in `State.thing_order`; of a job's executions the row tells how
+many it had, holes of deleted ones included.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from thingjobs_broker.core.entities import NO_ATTRIBUTES, Execution, Job, Rollout, Thing
+from thingjobs_broker.core.records import ServiceStarted
+from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from thingjobs_broker.core.state import State
+
+Row = list[Any] | tuple[Any, ...]
+
+MARK: Final = "thingjobs"
+VERSION: Final = 1
+
+THINGS: Final = 1
+JOB: Final = 2
+EXECUTIONS: Final = 3
+
+STATUSES: Final = (
+    JobExecutionStatus.QUEUED,
+    JobExecutionStatus.IN_PROGRESS,
+    JobExecutionStatus.SUCCEEDED,
+    JobExecutionStatus.FAILED,
+    JobExecutionStatus.REJECTED,
+    JobExecutionStatus.TIMED_OUT,
+    JobExecutionStatus.CANCELED,
+    JobExecutionStatus.REMOVED,
+)
+"""The position is the status's number on disk: append only, never reorder."""
+
+_NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
+
+
+GLOBALS: Final = ("queue_position", "last_at_ms")
+"""Plain attributes of the state that belong to no thing, job or execution."""
+
+THING_FIELDS: Final = ("thing_name", "thing_id", "created_at_ms", "attributes", "version")
+JOB_FIELDS: Final = (
+    *("index", "job_id", "created_at_ms", "created_by", "targets", "target_selection", "document"),
+    *("description", "options", "last_updated_at_ms", "status", "completed_at_ms", "settled"),
+    *("force_canceled", "reason_code", "comment", "timeline", "executions", "rollout", "owed", "barred"),
+    *("numbers_used", "ended", "document_source", "authored_document", "turns"),
+)
+EXECUTION_FIELDS: Final = (
+    *("index_in_job", "thing_name", "execution_number", "queue_position", "queued_at_ms"),
+    *("last_updated_at_ms", "retry_attempt", "status", "version_number", "started_at_ms", "details"),
+    *("in_progress_deadline_ms", "step_deadline_ms", "force_canceled", "timeline"),
+)
+"""The fields of the rows, in order; a thing's come after its place. Append only, never reorder. A field that
+an older row lacks takes the default of its class.
+"""
+
+_FROM_JOB: Final[dict[str, Callable[[Any], Any]]] = {
+    "target_selection": attrgetter("value"),
+    "status": attrgetter("value"),
+    "executions": len,
+    "rollout": lambda rollout: rollout and msgspec.structs.astuple(rollout),
+    "barred": sorted,
+}
+_TO_JOB: Final[dict[str, Callable[[Any], Any]]] = {
+    "target_selection": TargetSelection,
+    "status": JobStatus,
+    # All are holes yet.
+    "executions": lambda count: [None] * count,
+    "rollout": lambda rollout: rollout and Rollout(*rollout),
+    "barred": set,
+    "timeline": lambda timeline: [tuple(entry) for entry in timeline],
+}
+"""What of a job does not go to the disk, and come back, as it is."""
+
+_thing_fields = attrgetter(*THING_FIELDS)
+
+
+def header(state: State) -> Row:
+    """Return the first object: what belongs to no thing, job or execution, by name."""
+    start = state.last_start
+    return (
+        MARK,
+        VERSION,
+        {name: getattr(state, name) for name in GLOBALS}
+        | {
+            "things": len(state.thing_order),
+            "jobs": len(state.job_order),
+            "last_start": start and msgspec.structs.astuple(start),
+        },
+    )
+
+
+def read_globals(state: State, kept: dict[str, Any]) -> None:
+    """Bring what `header` kept into a new state; its lists get their lengths."""
+    for name in GLOBALS:
+        setattr(state, name, kept[name])
+    state.thing_order = [None] * kept["things"]
+    state.job_order = [None] * kept["jobs"]
+    start = kept["last_start"]
+    state.last_start = ServiceStarted(*start) if start else None
+
+
+def thing_row(index: int, thing: Thing) -> Row:
+    """Return what is kept of a thing."""
+    return (index, *_thing_fields(thing))
+
+
+def read_thing(row: Row) -> tuple[int, Thing]:
+    """Return a thing without its executions, and its place in `State.thing_order`."""
+    index, *fields = row
+    if len(fields) > len(THING_FIELDS):
+        raise ValueError("a thing has more fields than this version knows")
+    thing = Thing(**dict(zip(THING_FIELDS, fields, strict=False)))
+    thing.attributes = thing.attributes or NO_ATTRIBUTES
+    return index, thing
+
+
+def job_row(job: Job) -> Row:
+    """Return what is kept of a job: all but its counters, and of its executions how many there were."""
+    return [
+        _FROM_JOB[name](getattr(job, name)) if name in _FROM_JOB else getattr(job, name)
+        for name in JOB_FIELDS
+    ]
+
+
+def read_job(row: Row) -> Job:
+    """Return a job whose executions are all holes yet."""
+    if len(row) > len(JOB_FIELDS):
+        raise ValueError("a job has more fields than this version knows")
+    fields = dict(zip(JOB_FIELDS, row, strict=False))
+    return Job(**{name: _TO_JOB[name](value) if name in _TO_JOB else value for name, value in fields.items()})
+
+
+def execution_row(execution: Execution) -> Row:
+    """Return what is kept of an execution; its job is named beside the row."""
+    return (
+        execution.index_in_job,
+        execution.thing_name,
+        execution.execution_number,
+        execution.queue_position,
+        execution.queued_at_ms,
+        execution.last_updated_at_ms,
+        execution.retry_attempt,
+        _NUMBERS[execution.status],
+        execution.version_number,
+        execution.started_at_ms,
+        execution.details,
+        execution.in_progress_deadline_ms,
+        execution.step_deadline_ms,
+        execution.force_canceled,
+        execution.timeline,
+    )
+
+
+def read_execution(row: Row, job_id: str, thing_name: str) -> Execution:
+    """Return an execution without its earlier ones; the names are the state's own, to be shared."""
+    index, _, number, queue_position, queued_at_ms, last_updated_at_ms, retry_attempt, *rest = row
+    status, version, started_at_ms, details, total_ms, step_ms, force_canceled, timeline = rest
+    # Equal times are one number, as in a state that came from records: a number takes 32 bytes.
+    if last_updated_at_ms == queued_at_ms:
+        last_updated_at_ms = queued_at_ms
+    elif last_updated_at_ms == started_at_ms:
+        last_updated_at_ms = started_at_ms
+    return Execution(
+        thing_name,
+        job_id,
+        number,
+        queue_position,
+        queued_at_ms,
+        last_updated_at_ms,
+        retry_attempt,
+        STATUSES[status],
+        version,
+        started_at_ms,
+        details,
+        total_ms,
+        step_ms,
+        force_canceled,
+        timeline,
+        index_in_job=index,
+    )

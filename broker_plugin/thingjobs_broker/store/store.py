@@ -1,0 +1,129 @@
+"""The data directory as one thing: the state out of it, entries and snapshots into it.
+
+Decides what is removed when, and what a full disk is. Synchronous. One thread at a time, save that a snapshot
+may be written beside it. The lock on the directory is the caller's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from thingjobs_broker.store.capture import Capture
+from thingjobs_broker.store.journal import Journal
+from thingjobs_broker.store.recover import recover
+from thingjobs_broker.store.snapshot import SnapshotWriter, positions, prune
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from thingjobs_broker.core.state import State
+    from thingjobs_broker.store.files import Files
+
+RESERVE_BYTES: Final = 64 * 1024 * 1024
+SNAPSHOTS_KEPT: Final = 2
+SNAPSHOT_BYTES_MIN: Final = 1024 * 1024
+"""The least that a snapshot is expected to take."""
+
+JOURNAL: Final = "journal"
+SNAPSHOTS: Final = "snapshot"
+
+
+class Store:
+    """An open data directory.
+
+    `position` counts the durable entries; `replayed_bytes` is what the last `load` found behind its snapshot,
+    `snapshot_bytes` the size of the newest snapshot (0: none). All methods raise StoreError.
+    """
+
+    def __init__(self, files: Files, data_dir: Path, *, reserve_bytes: int = RESERVE_BYTES) -> None:
+        """Open `data_dir`, which must exist; cuts an append that had not finished off the journal."""
+        self.replayed_bytes = 0
+        self.snapshot_bytes = 0
+        self._files = files
+        self._data_dir = data_dir
+        self._snapshots = data_dir / SNAPSHOTS
+        self._reserve_bytes = reserve_bytes
+        self._journal = Journal.open(files, data_dir / JOURNAL)
+
+    @property
+    def position(self) -> int:
+        """The position of the newest durable entry."""
+        return self._journal.last_position
+
+    def load(self, *, read_only: bool = False) -> State:
+        """Return the state at `position`, also after an append that failed. `read_only` changes no file."""
+        found = recover(self._files, self._snapshots, self._journal, read_only=read_only)
+        self.replayed_bytes = found.replayed_bytes
+        self.snapshot_bytes = found.snapshot_bytes
+        return found.state
+
+    # Entries
+
+    def append(self, entries: Sequence[bytes]) -> bool:
+        """Make entries durable; tell whether there is room for more.
+
+        After JournalFailed nothing can be appended before `reopen`, and the entries that `position` does not
+        count are not part of the history, nor will they be.
+        """
+        self._journal.append(entries)
+        return self.has_room()
+
+    def reopen(self) -> None:
+        """Begin anew after a failed append; what of it reached the disk is cut off. Harmless when repeated.
+
+        Raises JournalFailed when the disk still refuses; then `load` still works, as far as it can be read.
+        """
+        failed = self._journal
+        self._journal = Journal.open(self._files, self._data_dir / JOURNAL, cut_after=failed.last_position)
+        failed.close()
+
+    def has_room(self, *, again: bool = False) -> bool:
+        """Tell whether the disk has its reserve, and when it is to have it `again`, a quarter more."""
+        wanted = self._reserve_bytes * 5 // 4 if again else self._reserve_bytes
+        try:
+            return self._files.free_bytes(self._data_dir) >= wanted
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """End the journal. May be repeated."""
+        self._journal.close()
+
+    # Snapshots
+
+    def has_room_for_snapshot(self, *, use_reserve: bool = False) -> bool:
+        """Tell whether the next snapshot leaves the reserve alone, or fits into it: in the end it makes room.
+
+        It is expected to be a quarter larger than the last.
+        """
+        reserved = 0 if use_reserve else self._reserve_bytes
+        try:
+            expected_bytes = max(self.snapshot_bytes, SNAPSHOT_BYTES_MIN) * 5 // 4
+            return self._files.free_bytes(self._data_dir) >= reserved + expected_bytes
+        except OSError:
+            return False
+
+    def begin_snapshot(self, position: int) -> SnapshotWriter:
+        """Begin the snapshot of the state at `position`; to be committed once `position` is durable."""
+        return SnapshotWriter(self._files, self._snapshots, position)
+
+    def write_snapshot(self, state: State) -> None:
+        """Write a snapshot of a state that stands still, at `position`, and remove what it makes useless."""
+        capture = Capture(state)
+        with self.begin_snapshot(self.position) as writer:
+            while (objects := capture.next_slice()) is not None:
+                writer.add_packed(objects)
+            writer.commit()
+        self.snapshot_bytes = writer.size_bytes
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove snapshots but the newest two, and the journal that even the older of them does not need.
+
+        With one snapshot all of the journal stays: it is what there is to fall back on.
+        """
+        prune(self._files, self._snapshots, SNAPSHOTS_KEPT)
+        kept = positions(self._files, self._snapshots)
+        if len(kept) == SNAPSHOTS_KEPT:
+            self._journal.remove_before(kept[0] + 1)

@@ -1,0 +1,116 @@
+"""Is this device well: handlers list and check, doctor, support-bundle, next."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from thingjobs_agent.commands.common import config_of, show, table
+from thingjobs_agent.config import Config, absolute
+from thingjobs_agent.errors import EXIT_NO, EXIT_OK, UnreachableError, UsageError
+from thingjobs_agent.handlers import Refusal, become, handler_refusal
+from thingjobs_agent.local import shown_rule
+
+
+def handlers(options: argparse.Namespace) -> int:
+    """List the handlers, each with its verdict; `check` fails when one may not run."""
+    config = config_of(options)
+    found = handler_verdicts(config)
+    rows = [(each["name"], each["user"], "may run" if each["may_run"] else each["reason"]) for each in found]
+    show(options, found, table(rows) if rows else [f"no handlers in {config.local.handler_dir}"])
+    is_bad = any(not each["may_run"] for each in found)
+    return EXIT_NO if options.what == "check" and is_bad else EXIT_OK
+
+
+def handler_verdicts(config: Config) -> list[dict[str, Any]]:
+    """Return each file of the handler directory: may it run, as whom, within which limits.
+
+    Raises:
+        UsageError: the directory cannot be read.
+
+    """
+    directory = config.local.handler_dir
+    try:
+        names = sorted(entry.name for entry in directory.iterdir())
+    except OSError as error:
+        raise UsageError(f"the handler directory {directory} cannot be read: {error.strerror}") from None
+    found = []
+    # A rule for a handler that is not there is a slip of the pen.
+    for name in [*names, *(rule for rule in config.local.rules if rule not in names and "/" not in rule)]:
+        rule = config.local.rule(name)
+        reason = handler_refusal(name, directory)
+        if reason is None and rule.user:
+            verdict = become(rule.user)
+            reason = verdict.reason if isinstance(verdict, Refusal) else None
+        found.append(
+            {
+                "name": name,
+                "may_run": reason is None,
+                "reason": reason,
+                "user": rule.user or "(the agent's)",
+                "rule": shown_rule(rule),
+            }
+        )
+    return found
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Check everything, and say how to repair what is wrong."""
+    from thingjobs_agent.doctor import examine  # noqa: PLC0415 - the MQTT library
+
+    findings = asyncio.run(examine(config_of(options), is_offline=options.offline))
+    lines = []
+    for each in findings:
+        lines.append(f"{each.verdict.upper():4}  {each.what}: {each.detail}")
+        if each.fix:
+            lines.append(f"      fix: {each.fix}")
+    is_well = all(each.verdict != "fail" for each in findings)
+    show(options, {"is_well": is_well, "findings": [each.as_json() for each in findings]}, lines)
+    return EXIT_OK if is_well else EXIT_NO
+
+
+def next_job(options: argparse.Namespace) -> int:
+    """Show what comes next: what is in hand, or what the service would hand out."""
+    from thingjobs_agent.inquiry import Inquiry  # noqa: PLC0415 - the MQTT library
+    from thingjobs_agent.status import read_status, status_lines  # noqa: PLC0415
+
+    config = config_of(options)
+    directory = absolute(config.settings.state_dir)
+    known: dict[str, Any] | None = read_status(directory, time.time()) if directory.is_dir() else None
+    lines = [] if known is None else status_lines(known)
+    try:
+        execution = asyncio.run(Inquiry(config).next_execution())
+    except UnreachableError as error:
+        show(
+            options, {"device": known, "service": None, "reason": str(error)}, [*lines, f"Not known: {error}"]
+        )
+        return error.exit_code
+    if execution is None:
+        lines.append("The service has no job for this device.")
+    else:
+        lines.append(
+            f"The service would hand out job {execution['jobId']}, execution {execution['executionNumber']}, "
+            f"{execution['status']}."
+        )
+    show(options, {"device": known, "service": execution}, lines)
+    return EXIT_OK
+
+
+def support_bundle(options: argparse.Namespace) -> int:
+    """Collect what somebody needs who is asked for help, without secrets."""
+    from thingjobs_agent.doctor import examine  # noqa: PLC0415 - the MQTT library
+    from thingjobs_agent.support_bundle import write_bundle  # noqa: PLC0415
+
+    config = config_of(options)
+    name = options.output or f"thingjobs-agent-{config.settings.thing}-{int(time.time())}.tar.gz"
+    findings = asyncio.run(examine(config, is_offline=options.offline))
+    try:
+        names = write_bundle(Path(name), config, [each.as_json() for each in findings], os.uname())
+    except OSError as error:
+        raise UsageError(f"{name} cannot be written: {error.strerror}") from None
+    show(options, {"file": name, "contents": names}, [f"{name}: {len(names)} files, secrets hidden"])
+    return EXIT_OK

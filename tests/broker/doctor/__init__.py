@@ -1,0 +1,1 @@
+"""Tests of what `thingjobs doctor` looks at."""

@@ -1,0 +1,196 @@
+"""Snapshots while the service works: when they are due, what they hold, and what stops them."""
+
+import asyncio
+import errno
+import threading
+from random import Random
+
+import pytest
+
+from tests.broker.core.world import check_consistency, picture
+from tests.broker.rig import Rig
+from tests.broker.store.faults import SimulatedDisk
+from tests.broker.test_disk_trouble import on_disk
+from thingjobs_broker import snapshotter as snapshotter_module
+from thingjobs_broker.core.records import ClockStepped
+from thingjobs_broker.snapshotter import Policy, Snapshotter
+from thingjobs_broker.store import capture
+from thingjobs_broker.store.snapshot import positions
+
+
+def snapshots(rig: Rig) -> list[int]:
+    """The positions of the snapshots on the disk."""
+    return positions(rig.disk, rig.disk.root / "snapshot")
+
+
+def leftovers(rig: Rig) -> list[str]:
+    """What a snapshot that was not finished left behind."""
+    return [path.name for path in rig.disk._seen if path.suffix == ".tmp"]
+
+
+@pytest.mark.asyncio
+async def test_a_snapshot_taken_under_load_is_the_state_at_its_position(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Item 1: requests go on meanwhile, and recovery from it gives the live state."""
+    monkeypatch.setattr(capture, "SLICE_ROWS", 2)
+    random = Random(4)
+    async with Rig() as rig:
+        things = [f"T{number}" for number in range(20)]
+        await rig.create_job("J1", *things)
+        await rig.create_job("J2", *things)
+        taking = asyncio.ensure_future(rig.snapshotter.take())
+        handled = 0
+        while not taking.done():
+            thing, job = random.choice(things), random.choice(["J1", "J2"])
+            await rig.update(thing, job, random.choice(["IN_PROGRESS", "SUCCEEDED", "FAILED"]))
+            handled += 1
+        assert taking.result()
+        assert handled > 20, "the snapshot did not let requests through"
+        assert rig.store.snapshot_bytes > 0
+        (position,) = snapshots(rig)
+        assert position < rig.runner.commits.position
+        recovered = on_disk(rig.disk)
+        assert picture(recovered) == picture(rig.state)
+        check_consistency(recovered)
+        assert rig.state.before_apply is None
+
+
+@pytest.mark.asyncio
+async def test_a_snapshot_is_kept_back_until_the_journal_holds_what_it_holds() -> None:
+    """Otherwise a power cut would leave a snapshot of a state that never was."""
+    may_sync = threading.Event()
+
+    class SlowDisk(SimulatedDisk):
+        def sync(self, operation: str, path: object, inode: object) -> None:
+            if operation == "sync_data" and str(path).endswith(".log"):
+                assert may_sync.wait(5)
+            super().sync(operation, path, inode)  # type: ignore[arg-type]
+
+    may_sync.set()
+    async with Rig(SlowDisk()) as rig:
+        await rig.create_job("J1", "A")
+        may_sync.clear()
+        update = rig.ask("$aws/things/A/jobs/start-next", {})
+        taking = asyncio.ensure_future(rig.snapshotter.take())
+        async with asyncio.timeout(5):
+            while not rig.runner.commits._waiters:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        assert not taking.done()
+        assert snapshots(rig) == []
+        may_sync.set()
+        assert await taking
+        assert (await update).code is None
+        assert snapshots(rig) == [rig.runner.commits.position]
+
+
+@pytest.mark.asyncio
+async def test_a_snapshot_of_what_was_lost_is_dropped() -> None:
+    """The append that it waits for fails."""
+    async with Rig() as rig:
+        await rig.create_job("J1", "A")
+        rig.disk.fail("sync_data", errno.EIO, file="*.log")
+        rig.ask("$aws/things/A/jobs/start-next", {})
+        assert not await rig.snapshotter.take()
+        await rig.until_writable()
+        assert leftovers(rig) == snapshots(rig) == []
+        assert await rig.snapshotter.take()
+        assert picture(on_disk(rig.disk)) == picture(rig.state)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("operation", ["create", "write", "sync", "rename"])
+async def test_a_snapshot_that_fails_is_tried_again_later(operation: str) -> None:
+    """And nobody but the log notices."""
+    now = 0.0
+    async with Rig() as rig:
+        await rig.create_job("J1", "A")
+        taker = Snapshotter(rig.runner, rig.store, Policy(1, 1000.0), lambda: now)
+        assert taker.is_due()
+        rig.disk.fail(operation, errno.ENOSPC, file="*.tmp")
+        assert not await taker.take()
+        assert leftovers(rig) == snapshots(rig) == []
+        assert rig.state.before_apply is None
+        assert (await rig.device("A", "start-next")).code is None
+        now = 59.9
+        assert not taker.is_due()
+        now = 60.0
+        assert taker.is_due()
+        assert await taker.take()
+        assert picture(on_disk(rig.disk)) == picture(rig.state)
+        await taker.close()
+
+
+@pytest.mark.asyncio
+async def test_a_step_of_the_clock_drops_it() -> None:
+    """The next one is as good."""
+    async with Rig() as rig:
+        await rig.create_job("J1", "A")
+        taking = asyncio.ensure_future(rig.snapshotter.take())
+        await asyncio.sleep(0)
+        rig.state.apply(ClockStepped(rig.clock.now, 1000))
+        assert not await taking
+        assert leftovers(rig) == []
+
+
+@pytest.mark.asyncio
+async def test_a_snapshot_is_due_by_bytes_and_by_time() -> None:
+    """After so much journal, counted from where the last one began; or after so long, if there is any."""
+    now = 0.0
+    async with Rig() as rig:
+        await rig.create_job("J1", "A")
+        written = rig.runner.commits.entry_bytes
+        by_bytes = Snapshotter(rig.runner, rig.store, Policy(written + 1, 1e9), lambda: now)
+        by_time = Snapshotter(rig.runner, rig.store, Policy(10**9, 100.0), lambda: now)
+        assert not by_bytes.is_due()
+        await rig.device("A", "start-next")
+        assert by_bytes.is_due()
+        now = 99.9
+        assert not by_time.is_due()
+        now = 100.0
+        assert by_time.is_due()
+        for taker in (by_bytes, by_time):
+            assert await taker.take()
+            assert not taker.is_due()
+        now = 1000.0
+        assert not by_time.is_due(), "nothing has changed"
+        # A large state is worth a longer journal.
+        await rig.update("A", "J1", "SUCCEEDED")
+        rig.store.snapshot_bytes = 10**6
+        assert not Snapshotter(rig.runner, rig.store, Policy(1, 1e9), lambda: now).is_due()
+        await by_bytes.close()
+        await by_time.close()
+
+
+@pytest.mark.asyncio
+async def test_without_room_none_is_begun_and_in_need_the_reserve_is_used() -> None:
+    """A snapshot must not bring the trouble about; where it is there, it makes room."""
+    async with Rig() as rig:
+        await rig.create_job("J1", "A")
+        rig.disk.capacity_bytes = rig.disk._used_bytes() + 1_311_000
+        assert not await rig.snapshotter.take()
+        assert rig.disk.log[-1][0] != "create"
+        rig.disk.capacity_bytes = rig.disk._used_bytes() + 1_311_000
+        rig.runner._service.read_only = True  # type: ignore[union-attr]
+        assert await rig.snapshotter.take()
+
+
+@pytest.mark.asyncio
+async def test_it_watches_by_itself_and_stops_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop in the middle of one leaves nothing half written."""
+    monkeypatch.setattr(snapshotter_module, "CHECK_SECONDS", 0.001)
+    monkeypatch.setattr(capture, "SLICE_ROWS", 2)
+    async with Rig() as rig:
+        await rig.create_job("J1", *(f"T{number}" for number in range(50)))
+        rig.snapshotter.start()
+        async with asyncio.timeout(5):
+            while not snapshots(rig):
+                await asyncio.sleep(0.001)
+        await rig.device("T1", "start-next")
+        async with asyncio.timeout(5):
+            while not leftovers(rig):
+                await asyncio.sleep(0)
+        await rig.snapshotter.close()
+        assert leftovers(rig) == []
+        assert rig.state.before_apply is None
