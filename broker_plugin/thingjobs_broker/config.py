@@ -51,6 +51,43 @@ class LimitsSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class JobsSettings:
+    """What holds for all jobs. The defaults are those of AWS; 0 stands for none."""
+
+    rollout_per_minute: int = setting(
+        "Executions a minute of jobs that name no rate; 0 for as fast as possible.",
+        default=1000,
+        minimum=0,
+        maximum=1_000_000,
+    )
+    concurrent_max: int = setting(
+        "Jobs that are rolled out or canceled at the same time.", default=500, minimum=1
+    )
+    windowed_cancel_at_limit: bool = setting(
+        "A job whose window opens when so many are at work is canceled, as AWS does; else it waits.",
+        default=True,
+    )
+    timeout_default_minutes: int = setting(
+        "In-progress timeout of jobs that name none.", default=0, minimum=0, maximum=10_080
+    )
+    timeout_maximum_minutes: int = setting(
+        "Longest in-progress timeout; more, or none, becomes this.", default=0, minimum=0, maximum=10_080
+    )
+    expiry_minutes: int = setting(
+        "Executions that wait for so long are canceled; 43200 is 30 days.",
+        default=0,
+        minimum=0,
+        maximum=43_200,
+    )
+    artifact_dir: str = setting(
+        "Directory that documentSource and presigned URLs name: BUCKET/KEY is a file in it.", default=""
+    )
+    artifact_url: str = setting(
+        "Where devices reach that directory, such as https://HOST:PORT/artifacts.", default=""
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class ServiceSettings:
     """What the service takes wherever it runs."""
 
@@ -69,6 +106,7 @@ class ServiceSettings:
     snapshot: SnapshotSettings = dataclasses.field(default_factory=SnapshotSettings)
     retention: RetentionSettings = dataclasses.field(default_factory=RetentionSettings)
     limits: LimitsSettings = dataclasses.field(default_factory=LimitsSettings)
+    jobs: JobsSettings = dataclasses.field(default_factory=JobsSettings)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from thingjobs_broker.artifacts import ArtifactDirectory, signing_key
 from thingjobs_broker.clock import SystemClock
 from thingjobs_broker.core.naming import Naming
+from thingjobs_broker.core.ports import Ports, Rules
 from thingjobs_broker.core.service import JobsService
 from thingjobs_broker.core.state import State
 from thingjobs_broker.core.throttle import Throttle
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.records import ServiceStarted
 
 log = structlog.get_logger()
+
+ARTIFACT_KEY: Final = "artifacts.key"
+"""In the data directory: what signs the URLs of artifacts."""
 
 REQUEST_TOPIC_CHARACTERS_MAX: Final = 16_000
 """A longer topic is not answered: that of its answer might not fit into the 65,535 bytes of MQTT."""
@@ -67,6 +72,7 @@ class ServiceHost:
         self._state_at_end: State | None = None
         self._snapshotter: Snapshotter | None = None
         self._retention: Retention | None = None
+        self._artifacts: ArtifactDirectory | None = None
 
     async def open(self) -> None:
         """Take the data directory and recover the state.
@@ -171,12 +177,40 @@ class ServiceHost:
             naming,
             auto_register=settings.registry.auto_register,
             throttle=Throttle(rate, burst) if rate else None,
+            ports=self._ports(),
         )
+
+    def _ports(self) -> Ports:
+        jobs = self._settings.jobs
+        maximum = jobs.timeout_maximum_minutes or None
+        rules = Rules(
+            rollout_per_minute=jobs.rollout_per_minute or None,
+            concurrent_jobs_max=jobs.concurrent_max,
+            windowed_jobs_cancel_at_limit=jobs.windowed_cancel_at_limit,
+            timeout_minutes_default=jobs.timeout_default_minutes or None,
+            timeout_minutes_maxima=(("the service", maximum),),
+            expiry_minutes=jobs.expiry_minutes or None,
+        )
+        artifacts = self._artifacts
+        # Without an address for devices, documents can be fetched but no URL can be signed.
+        return Ports(rules=rules, documents=artifacts, signer=artifacts if jobs.artifact_url else None)
+
+    def _open_artifacts(self, data_dir: Path) -> None:
+        jobs = self._settings.jobs
+        if jobs.artifact_dir:
+            key = signing_key(data_dir / ARTIFACT_KEY)
+            directory = Path(jobs.artifact_dir).absolute()
+            self._artifacts = ArtifactDirectory(directory, jobs.artifact_url, key, self._now_ms)
+
+    def _now_ms(self) -> int:
+        assert self.runner is not None, "no URL is signed before the service runs"
+        return self.runner.now_ms()
 
     def _open_store(self) -> None:
         data_dir = Path(self._settings.data_dir).absolute()
         prepare_data_directory(data_dir)
         self._lock = DataDirectoryLock(data_dir)
+        self._open_artifacts(data_dir)
         store = Store(self.files, data_dir, reserve_bytes=self._settings.disk_reserve_bytes)
         self._store = store
         self._state = store.load()

@@ -33,16 +33,21 @@ EXIT_FAILED = 1
 
 
 def run(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM; return the exit code. A failure is told in one line on standard error."""
+    """Serve until SIGINT or SIGTERM; return the exit code. A failure is one line on standard error."""
     try:
         logs.configure(settings.log_level, json_lines=settings.json_logs)
         check(settings)
-        if not settings.anonymous and not settings.password_file and not settings.tls_ca:
-            message = "nothing tells who a client is: give --password-file FILE, or --anonymous to try it on loopback"
-            raise StartError(message)
+        _check_identities(settings)
         return asyncio.run(_serve(settings))
     except (StartError, PasswordFileError, ValueError) as error:
         return _complain(error)
+
+
+def _check_identities(settings: Settings) -> None:
+    """Refuse to let in clients that nothing tells apart."""
+    if not (settings.anonymous or settings.password_file or settings.tls_ca):
+        fix = "give --password-file FILE, or --anonymous to try it on loopback"
+        raise StartError(f"nothing tells who a client is: {fix}")
 
 
 def run_sidecar(settings: SidecarSettings) -> int:

@@ -113,14 +113,16 @@ async def test_next_shows_what_the_service_would_hand_out(agent: Agent, served: 
     assert served.service.of("J1").status is Status.QUEUED
 
 
+IMPATIENT = """
+import thingjobs_agent.cli, thingjobs_agent.inquiry
+thingjobs_agent.inquiry.ANSWER_SECONDS_MAX = 0.5
+thingjobs_agent.cli.run()
+"""
+
+
 async def test_doctor_misses_the_service(agent: Agent) -> None:
     """The broker is there, the service is not: exit code 1, with what to look at."""
-    agent.program = [
-        "-c",
-        "import thingjobs_agent.inquiry as inquiry, thingjobs_agent.cli as cli\n"
-        "inquiry.ANSWER_SECONDS_MAX = 0.5\n"
-        "cli.run()",
-    ]
+    agent.program = ["-c", IMPATIENT]
     found = await asyncio.to_thread(agent.run, "doctor")
     assert found.returncode == 1
     assert "FAIL  service: no answer\n      fix: check that the jobs service runs" in found.stdout

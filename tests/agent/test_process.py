@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -70,7 +71,7 @@ async def ended(directory: Path, text: str) -> StepExited:
 
 async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - files and processes have no event
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -278,7 +279,7 @@ async def test_output_is_passed_on_as_it_comes_without_secrets(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("rule", "text", "expected"),
     [
-        (Rule(cpu_seconds=1), "while :; do :; done", {"signal_number": signal.SIGXCPU}),
+        (Rule(cpu_seconds=1), f"while kill -0 {os.getpid()}; do :; done", {"signal_number": signal.SIGXCPU}),
         (Rule(file_mib=1), "exec head -c 2000000 /dev/zero >big", {"signal_number": signal.SIGXFSZ}),
         (Rule(memory_mib=64), f"exec {sys.executable} -c 'b = bytes(99_000_000)'", {"exit_status": 1}),
     ],
@@ -308,24 +309,37 @@ async def test_limits_hold_for_all_a_handler_starts(tmp_path: Path) -> None:
     assert result.std_out.endswith("[] [two words]")
 
 
+def sleeping(name: str) -> list[int]:
+    """Who sleeps for so long; zombies have no command line any more."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if name.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
 async def test_nothing_survives_a_stop(tmp_path: Path) -> None:
     """Issue 6: grandchildren in other sessions, without the mark, deaf to SIGTERM, and still growing."""
     assert become_subreaper()
-    text = """
+    # Known by how long they sleep, whatever became of their parents and their environment.
+    name = f"20.{os.getpid()}"
+    text = f"""
 trap '' TERM
-setsid env -i /bin/sh -c 'trap "" TERM; while :; do setsid /bin/sleep 61 & /bin/sleep 0.02; done' &
-(setsid /bin/sleep 62 &)
-/bin/sleep 63 & touch ready; while :; do sleep 1; done
+setsid env -i /bin/sh -c 'trap "" TERM
+while kill -0 {os.getpid()}; do setsid /bin/sleep {name} & /bin/sleep 0.02; done' &
+(setsid /bin/sleep {name} &)
+/bin/sleep {name} & touch ready; while :; do sleep 1; done
 """
     handler = Handler(tmp_path, text)
     task = asyncio.create_task(handler.run())
     await wait_until((tmp_path / "ready").exists)
-    await asyncio.sleep(0.2)
+    await wait_until(lambda: len(sleeping(name)) > 8)
     began = time.monotonic()
     handler.process.stop(0.2)
     await asyncio.wait_for(task, 5)
     assert time.monotonic() - began < 2.2
-    assert handler.process._kin.alive() == []
+    assert sleeping(name) == []
     reap(spared=())
 
 

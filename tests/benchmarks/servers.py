@@ -68,16 +68,20 @@ def bare_echo(folder: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def jobs_service(folder: Path, devices: int, *, limited: bool = False) -> Iterator[Server]:
+def jobs_service(
+    folder: Path, devices: int, *, limited: bool = False, synced: bool = True
+) -> Iterator[Server]:
     """`thingjobs up` as a user starts it, journal and all, with one job for each device.
 
-    A few devices that ask as fast as they can stand for many: they are `limited` only on demand.
+    A few devices that ask as fast as they can stand for many: they are `limited` only on demand. Not `synced`
+    it loses what it accepted when the power fails, to see what syncing costs.
     """
     port = free_port()
     thingjobs = Path(sys.executable).parent / "thingjobs"
     if not thingjobs.exists():
         raise BenchmarkError(f"{thingjobs} is not installed; run make install")
-    command = [str(thingjobs), "up", "--anonymous", "--listen", f"127.0.0.1:{port}"]
+    program = [str(thingjobs)] if synced else [sys.executable, "-m", "tests.benchmarks.unsynced"]
+    command = [*program, "up", "--anonymous", "--listen", f"127.0.0.1:{port}"]
     data_dir = folder / f"data-{uuid.uuid4().hex}"
     environ = {} if limited else {"THINGJOBS_LIMITS_REQUESTS_PER_SECOND": "0"}
     command += ["--data-dir", str(data_dir)]

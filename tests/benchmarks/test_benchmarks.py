@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.benchmarks import __main__ as bench
-from tests.benchmarks import load, servers
+from tests.benchmarks import abuse, load, servers
 from tests.support import free_port, require_program
 
 SOUND = load.Result("rr", 100, 1, 1000, 1, 2, 3, 4000, 0, 0, 0, 0, 0.1, 20, 120, [90, 5])
@@ -72,6 +72,14 @@ def test_a_result_with_lost_or_refused_requests_is_worthless(name: str) -> None:
     assert result(accepted=0).complaints() != []
 
 
+def test_an_abuser_that_slows_the_others_down_is_marked() -> None:
+    """Its ratio is that of neighboring runs, the median of all rounds; below 0.9 is said."""
+    pairs = [(result(per_s=100), result(per_s=per_s, p99_ms=8)) for per_s in (95, 60, 80)]
+    _, line, _ = abuse.table({"flood": pairs})
+    assert line.split() == ["flood", "80", "0.80", "1.00", "1.00", "8.00", "2.00", "90", "90", "below", "0.9"]
+    assert "below" not in abuse.table({"flood": [pairs[0]]})[1]
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled load generator."""
@@ -91,6 +99,22 @@ def test_the_load_generator_measures_mosquitto(program: Path, tmp_path: Path, mo
     assert found.accepted == pytest.approx(found.per_s, rel=0.5)
     assert 0 < found.p50_ms <= found.p99_ms <= found.max_ms
     assert len(found.cpu) == 2
+
+
+@pytest.mark.broker
+def test_a_paced_run_sends_at_its_rate(program: Path, tmp_path: Path) -> None:
+    """20 devices with 10 requests a second each."""
+    with servers.bare_echo(tmp_path) as server:
+        found = load.run(program, "rr", server.port, "-n", "20", "-u", "0", "-r", "10", seconds=1)
+    assert found.complaints() == []
+    assert 170 <= found.accepted <= 210
+
+
+@pytest.mark.broker
+def test_an_abuser_is_measured(program: Path, tmp_path: Path) -> None:
+    """Fifty devices are served beside a flood, without and with it in turn."""
+    (pair,) = abuse.measure(tmp_path, ["flood"], rounds=1, seconds=1, rate=10)["flood"]
+    assert [one.complaints() for one in pair] == [[], []]
 
 
 @pytest.mark.broker

@@ -168,7 +168,7 @@ class AtWork:
     async def until(self, holds: Callable[[], object]) -> None:
         """Returns once something holds; the loop turns meanwhile."""
         async with asyncio.timeout(PATIENCE_S):
-            while not holds():  # noqa: ASYNC110  # What is waited for sets no event.
+            while not holds():  # What is waited for sets no event.
                 await asyncio.sleep(0.001)
 
     async def turns(self, count: int = 50) -> None:

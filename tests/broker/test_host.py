@@ -13,7 +13,7 @@ import pytest
 
 from tests.broker.at_work import HandClock
 from tests.broker.core.world import DOCUMENT, START_MS, START_S
-from thingjobs_broker.config import LimitsSettings, RegistrySettings, ServiceSettings
+from thingjobs_broker.config import JobsSettings, LimitsSettings, RegistrySettings, ServiceSettings
 from thingjobs_broker.core.outcome import Message
 from thingjobs_broker.host import REQUEST_TOPIC_CHARACTERS_MAX, ServiceHost, StartError
 from thingjobs_broker.store.errors import DataDirectoryInUse
@@ -53,7 +53,7 @@ class Office:
         before = self.settled.count(topic)
         self.receive(topic, by, **members)
         async with asyncio.timeout(PATIENCE_S):
-            while self.settled.count(topic) == before:  # noqa: ASYNC110  # What is waited for sets no event.
+            while self.settled.count(topic) == before:  # What is waited for sets no event.
                 await asyncio.sleep(0.001)
         answered, body = next(one for one in reversed(self.said) if one[0].startswith(f"{topic}/"))
         return answered.rpartition("/")[2], body
@@ -221,3 +221,28 @@ async def test_a_fault_in_the_rules_stops_the_service_and_no_request_is_heard_af
     assert (len(office.said), len(office.settled)) == before
     async with running(tmp_path / "data") as office:
         assert (await office.ask(f"{JOBS}/get"))[0] == "accepted"
+
+
+@pytest.mark.asyncio
+async def test_the_settings_of_jobs_reach_the_rules(tmp_path: Path) -> None:
+    """Default and maximum timeouts, documents and URLs of the artifact directory (control plane 7, 9)."""
+    (tmp_path / "art" / "bucket").mkdir(parents=True)
+    (tmp_path / "art" / "bucket" / "doc").write_text('{"get":"${aws:iot:s3-presigned-url:s3://bucket/x}"}')
+    jobs = JobsSettings(
+        timeout_default_minutes=90,
+        timeout_maximum_minutes=60,
+        artifact_dir=str(tmp_path / "art"),
+        artifact_url="https://jobs.example/artifacts",
+    )
+    async with running(tmp_path / "data", jobs=jobs) as office:
+        await office.ask("$aws/control/op/CreateThing", thingName="press-7")
+        answer = await office.ask(
+            "$aws/control/op/CreateJob", jobId="J", targets=["press-7"], documentSource="s3://bucket/doc"
+        )
+        assert answer[0] == "accepted", answer
+        _, described = await office.ask("$aws/control/op/DescribeJob", jobId="J")
+        assert described["job"]["timeoutConfig"] == {"inProgressTimeoutInMinutes": 60}
+        _, started = await office.ask(f"{JOBS}/start-next")
+        url = started["execution"]["jobDocument"]["get"]
+        assert url.startswith(f"https://jobs.example/artifacts/bucket/x?expires={START_S + 3600}&signature=")
+    assert stat.S_IMODE((tmp_path / "data" / "artifacts.key").stat().st_mode) == 0o600

@@ -147,7 +147,7 @@ async def test_what_happens_while_the_broker_is_away_is_told_when_it_is_back(
 
 async def service_lost(service: Sidecar) -> None:
     """Return when the service has noticed the loss."""
-    while service._connection is not None:  # noqa: ASYNC110
+    while service._connection is not None:
         await asyncio.sleep(0.01)
 
 

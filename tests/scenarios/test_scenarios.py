@@ -1,6 +1,6 @@
 """The conformance cases of the data plane (section 11) as transcripts, one test for each case.
 
-C62 and C63 need CONTINUOUS jobs and groups, which do not exist yet; C81 and C82 are the broker's to refuse.
+C81 and C82 are the broker's to refuse.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.scenarios.transcript import Case, perform, read_cases
 
 FILES = sorted(Path(__file__).parent.glob("*.txt"))
 CASES = [(path, case) for path in FILES for case in read_cases(path)]
-EXPECTED_IDS = [f"C{number:02}" for number in range(1, 86) if number not in (62, 63, 81, 82)]
+EXPECTED_IDS = [f"C{number:02}" for number in range(1, 86) if number not in (81, 82)]
 
 
 @pytest.mark.parametrize(("path", "case"), CASES, ids=[f"{path.stem}-{case.case_id}" for path, case in CASES])

@@ -11,6 +11,8 @@ reader. A line `> command` is carried out; the lines below it are what it must p
     given COMMAND                    carries it out, wants it accepted, prints nothing
     clock +90s|+2m|+500ms            lets time pass; timers fire when they are due
     restart [+5m]                    recovers from the journal, after an outage; the state must be as it was
+    group GROUP [THING ...]          a thing group with these members, silently
+    join|leave THING GROUP           a thing joins or leaves a group
     raw TOPIC PAYLOAD                anything at all on a topic of devices
     executions THING                 status and version of all its executions, oldest first
 
@@ -25,6 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.broker.core.groups import GroupWorld
 from tests.broker.core.world import START_S, Sent, World, chain, picture
 
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
@@ -72,7 +75,7 @@ def read_cases(path: Path) -> Iterator[Case]:
 
 def perform(case: Case) -> str:
     """Carry out a case in a fresh world; return it with what was really printed."""
-    world = World("T")
+    world = GroupWorld("T")
     performed = [
         Block(block.line, execute(world, block.line[2:]) if block.is_command else []) for block in case.blocks
     ]
@@ -84,7 +87,7 @@ def _text(blocks: list[Block]) -> str:
     return "\n".join(line for block in blocks for line in (block.line, *block.expected)).rstrip("\n")
 
 
-def execute(world: World, command: str) -> list[str]:
+def execute(world: GroupWorld, command: str) -> list[str]:
     """Carry out one command; return what it prints."""
     name, _, rest = command.partition(" ")
     if name == "given":
@@ -120,6 +123,19 @@ def _things(world: World, rest: str) -> list[str]:
     return []
 
 
+def _group(world: GroupWorld, rest: str) -> list[str]:
+    world.group(*rest.split())
+    return []
+
+
+def _join(world: GroupWorld, rest: str) -> list[str]:
+    return _lines(world.join(*rest.split())) or ["(nothing happens)"]
+
+
+def _leave(world: GroupWorld, rest: str) -> list[str]:
+    return _lines(world.leave(*rest.split())) or ["(nothing happens)"]
+
+
 def _clock(world: World, rest: str) -> list[str]:
     return _lines(world.advance(duration_ms(rest))) or ["(nothing happens)"]
 
@@ -145,7 +161,10 @@ def _executions(world: World, rest: str) -> list[str]:
     ] or ["(none)"]
 
 
-COMMANDS: dict[str, Callable[[World, str], list[str]]] = {
+COMMANDS: dict[str, Callable[[GroupWorld, str], list[str]]] = {
+    "group": _group,
+    "join": _join,
+    "leave": _leave,
     "device": _device,
     "control": _control,
     "job": _job,

@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "done; for job watch: every thing succeeded",
-    ExitCode.NOT_SUCCEEDED: "job watch: canceled, or not successful on every thing; doctor: a check failed",
+    ExitCode.NOT_SUCCEEDED: "job watch: not successful on every thing; doctor, store: something is wrong",
     ExitCode.USAGE: "wrong arguments, options or settings; nothing was done",
     ExitCode.REFUSED: "the service refused the request; its code and message are shown",
     ExitCode.UNREACHABLE: "no broker, no login, or no jobs service that answers",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from thingjobs_broker.cli import call, doctor, executions, init, jobs, serve, things, up
+from thingjobs_broker.cli import call, doctor, executions, init, jobs, serve, store, things, up
 from thingjobs_broker.cli.command import paragraph
 from thingjobs_broker.cli.exit_codes import MEANINGS
 
@@ -31,6 +31,7 @@ app.add_typer(jobs.app, name="job")
 app.add_typer(executions.app, name="execution")
 call.add_to(app)
 doctor.add_to(app)
+app.add_typer(store.app, name="store")
 
 
 def _show_version(asked: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a new job or template is made of: its document, and what it takes from a template (spec: control plane 7).
+"""What a job or template is made of: its document, and what a template gives (spec: control plane 7).
 
 Templates are merged by whole members: what the request gives replaces what the template has.
 """

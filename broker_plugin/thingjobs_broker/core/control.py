@@ -6,6 +6,7 @@ A handler checks everything before it changes anything, so a refused request cha
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from thingjobs_broker.core import (
     control_jobs,
     control_templates,
     control_things,
+    control_timeouts,
     operations,
     tags,
 )
@@ -73,6 +75,15 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "TagResource": Operation(operations.TagResource, tags.tag_resource),
     "UntagResource": Operation(operations.UntagResource, tags.untag_resource),
     "ListTagsForResource": Operation(operations.ListTagsForResource, tags.list_tags_for_resource),
+    "UpdateJobExecutionTimeout": Operation(
+        operations.UpdateJobExecutionTimeout, control_timeouts.update_job_execution_timeout
+    ),
+    "UpdateThingGroupTimeouts": Operation(
+        operations.UpdateThingGroupTimeouts, control_timeouts.update_thing_group_timeouts
+    ),
+    "DescribeThingGroupTimeouts": Operation(
+        operations.DescribeThingGroupTimeouts, control_timeouts.describe_thing_group_timeouts
+    ),
     "DescribeTimeline": Operation(operations.DescribeTimeline, control_executions.describe_timeline),
 }
 
@@ -86,7 +97,8 @@ def decode(operation: str, payload: bytes) -> tuple[Operation, Any]:
     """
     row = OPERATIONS.get(operation)
     if row is None:
-        message = f"Unknown operation {operation[:80]!r}; expected one of {', '.join(sorted(OPERATIONS))}"
+        names = get_close_matches(operation[:80], OPERATIONS, 3, 0.3) or ["CreateJob", "DescribeJob"]
+        message = f"Unknown operation {operation[:80]!r}; expected a name such as {', '.join(names)}"
         raise InvalidRequestError(message)
     try:
         (payload or b"{}").decode("utf-8")

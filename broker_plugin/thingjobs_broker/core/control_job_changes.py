@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thingjobs_broker.core import job, lifecycle, targets
+from thingjobs_broker.core import job, lifecycle, targets, timeout_policy
 from thingjobs_broker.core.errors import (
     InvalidRequestError,
     InvalidStateTransitionError,
@@ -39,6 +39,9 @@ def update_job(step: Step, request: operations.UpdateJob, by: str) -> dict[str, 
         )
         raise InvalidRequestError(message)
     options = configurations(request)
+    if "timeoutConfig" in options:
+        timeout = timeout_policy.effective(step, the_job.targets, options["timeoutConfig"])
+        options["timeoutConfig"] = timeout or {}
     step.apply(
         JobUpdated(the_job.job_id, step.now_ms, by, description=request.description, options=options or None)
     )

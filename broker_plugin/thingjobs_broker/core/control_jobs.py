@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from thingjobs_broker.core import authoring, events, rolling_out, schedule, scheduling, tags, targets
+from thingjobs_broker.core import (
+    authoring,
+    events,
+    rolling_out,
+    schedule,
+    scheduling,
+    tags,
+    targets,
+    timeout_policy,
+)
 from thingjobs_broker.core.errors import (
     InvalidRequestError,
     LimitExceededError,
@@ -40,6 +49,12 @@ def create_job(step: Step, request: operations.CreateJob, by: str) -> dict[str, 
     check_retries(request.job_executions_retry_config)
     tags.check(request.tags)
     scheduling_config = _scheduling(step, request, made)
+    options = _options(request, made, scheduling_config)
+    of_template = made.options.get("timeoutConfig")
+    given = msgspec.to_builtins(request.timeout_config) if request.timeout_config is not None else None
+    timeout = timeout_policy.effective(step, target_arns, given, of_template)
+    if timeout is not None:
+        options["timeoutConfig"] = timeout
     status = scheduling.first_status(scheduling_config, step.now_ms)
     limit = step.ports.rules.concurrent_jobs_max
     if status is JobStatus.IN_PROGRESS and len(step.state.concurrent_jobs) >= limit:
@@ -54,7 +69,7 @@ def create_job(step: Step, request: operations.CreateJob, by: str) -> dict[str, 
             request.target_selection.value,
             made.document,
             request.description or made.description,
-            _options(request, made, scheduling_config),
+            options,
             status.value,
             is_rolled_out=False,
             document_source=made.source,

@@ -1,4 +1,4 @@
-"""The job document as a device gets it: presigned URLs made anew for each delivery (spec: control plane 7.2)."""
+"""The job document as a device gets it, with presigned URLs made for this delivery (control plane 7.2)."""
 
 from __future__ import annotations
 

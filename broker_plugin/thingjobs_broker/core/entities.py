@@ -40,6 +40,9 @@ class Execution(msgspec.Struct, gc=False):
     previous: Execution | None = None
     index_in_job: int = 0
     timer_tick: int = 0
+    timeout_minutes_at_start: int = 0
+    timeout_minutes: int = 0
+    """The in-progress timeout that it started with, and the one in force (spec: control plane B14)."""
 
     @property
     def status_details(self) -> dict[str, str] | None:

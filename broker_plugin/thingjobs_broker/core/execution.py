@@ -14,6 +14,7 @@ from typing import Final
 
 from thingjobs_broker.core.records import ExecutionChanged
 from thingjobs_broker.core.state import Execution
+from thingjobs_broker.core.timeouts import Changed
 from thingjobs_protocol.limits import STEP_TIMEOUT_CANCEL
 from thingjobs_protocol.status import JobExecutionStatus as Status
 
@@ -106,6 +107,7 @@ def changed(
             step_deadline_ms = 0
         elif step_timeout_in_minutes is not None:
             step_deadline_ms = now_ms + step_timeout_in_minutes * MINUTE_MS
+    is_start = status is Status.IN_PROGRESS and execution.status is Status.QUEUED
     bump = 0 if status is Status.REMOVED else 1
     return ExecutionChanged(
         execution.thing_name,
@@ -119,6 +121,23 @@ def changed(
         in_progress_deadline_ms,
         step_deadline_ms,
         cause,
+        (in_progress_timeout_in_minutes or 0) if is_start else 0,
+    )
+
+
+def timeout_changed(execution: Execution, decided: Changed, now_ms: int, *, by: str) -> ExecutionChanged:
+    """Return the record of a new in-progress timeout of a running execution; its step timer goes on."""
+    return ExecutionChanged(
+        execution.thing_name,
+        execution.job_id,
+        execution.execution_number,
+        execution.status,
+        execution.version_number + 1,
+        now_ms,
+        by,
+        in_progress_deadline_ms=decided.deadline_ms,
+        step_deadline_ms=execution.step_deadline_ms,
+        timeout_minutes=decided.minutes,
     )
 
 

@@ -7,7 +7,7 @@ Member names are AWS's in camelCase, path labels and query members included. Unk
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,7 @@ ThingName = Annotated[str, Meta(pattern=limits.THING_NAME_PATTERN)]
 Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS_MAX)]
 Target = Annotated[str, Meta(min_length=1, max_length=2048)]
 Minutes = Annotated[int, Meta(ge=limits.TIMEOUT_MINUTES_MIN, le=limits.TIMEOUT_MINUTES_MAX)]
+Long = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 PageSize = Annotated[int, Meta(ge=1, le=limits.PAGE_SIZE_MAX)]
 TemplateId = Annotated[str, Meta(pattern=limits.JOB_ID_PATTERN)]
 Document = Annotated[str, Meta(max_length=limits.JOB_DOCUMENT_BYTES_MAX)]
@@ -189,7 +190,7 @@ class CancelJobExecution(Request, frozen=True):
     job_id: JobId
     thing_name: ThingName
     force: bool = False
-    expected_version: int | None = None
+    expected_version: Long | None = None
     status_details: dict[str, str] | None = None
 
 
@@ -198,7 +199,7 @@ class DeleteJobExecution(Request, frozen=True):
 
     job_id: JobId
     thing_name: ThingName
-    execution_number: int
+    execution_number: Long
     force: bool = False
     namespace_id: NamespaceId | None = None
 
@@ -208,7 +209,7 @@ class DescribeJobExecution(Request, frozen=True):
 
     job_id: JobId
     thing_name: ThingName
-    execution_number: int | None = None
+    execution_number: Long | None = None
 
 
 class ListJobExecutionsForJob(Request, frozen=True):
@@ -238,7 +239,29 @@ class DescribeTimeline(Request, frozen=True):
 
     job_id: JobId
     thing_name: ThingName | None = None
-    execution_number: int | None = None
+    execution_number: Long | None = None
+
+
+class UpdateJobExecutionTimeout(Request, frozen=True):
+    """Our own: the in-progress timeout of a running execution, from its start (control plane B9, B10)."""
+
+    job_id: JobId
+    thing_name: ThingName
+    timeout_in_minutes: Any
+
+
+class UpdateThingGroupTimeouts(Request, frozen=True):
+    """Our own: what holds for jobs that target a group (spec: control plane B3 to B5)."""
+
+    thing_group_name: ThingName
+    default_timeout_in_minutes: Minutes | None = None
+    maximum_timeout_in_minutes: Minutes | None = None
+
+
+class DescribeThingGroupTimeouts(Request, frozen=True):
+    """Our own: see UpdateThingGroupTimeouts."""
+
+    thing_group_name: ThingName
 
 
 class CreateJobTemplate(Request, frozen=True):

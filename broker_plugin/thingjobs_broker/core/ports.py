@@ -80,6 +80,11 @@ class Rules(msgspec.Struct, frozen=True):
     """A job whose window opens while so many are at work is canceled, as AWS does (A30), else it waits."""
     deletions_max: int = 10
     templates_max: int = 100
+    timeout_minutes_default: int | None = None
+    timeout_minutes_maxima: tuple[tuple[str, int | None], ...] = ()
+    """Of jobs that name no timeout, and of all; each maximum with its name, the smallest binds (B24)."""
+    expiry_minutes: int | None = None
+    """QUEUED executions are canceled after so long (B19); None for never, as AWS has it."""
 
 
 class Ports(msgspec.Struct, frozen=True):

@@ -76,6 +76,8 @@ class ExecutionChanged(Record, frozen=True):
     in_progress_deadline_ms: int = 0
     step_deadline_ms: int = 0
     cause: str = ""
+    timeout_minutes: int = 0
+    """The in-progress timeout that now holds, 0 as it was: set at the start, and when it is changed."""
 
 
 class ExecutionDeleted(Record, frozen=True):
@@ -201,6 +203,16 @@ class TagsChanged(Record, frozen=True):
     tags: dict[str, str]
 
 
+class GroupTimeoutsChanged(Record, frozen=True):
+    """The timeouts of jobs that target a group; 0 is none."""
+
+    group_name: str
+    at_ms: int
+    by: str
+    default_minutes: int = 0
+    maximum_minutes: int = 0
+
+
 KINDS: Final[tuple[type[Record], ...]] = (
     ThingCreated,
     JobCreated,
@@ -218,5 +230,6 @@ KINDS: Final[tuple[type[Record], ...]] = (
     TemplateCreated,
     TemplateDeleted,
     TagsChanged,
+    GroupTimeoutsChanged,
 )
 """The position is the kind's number on disk: append only, never reorder."""

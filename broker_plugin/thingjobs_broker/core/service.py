@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from thingjobs_broker.core import control, lifecycle, retention, work
+from thingjobs_broker.core import control, expiry, lifecycle, retention, work
 from thingjobs_broker.core.agenda import Agenda
 from thingjobs_broker.core.device import HANDLERS
 from thingjobs_broker.core.errors import ControlError, ServiceUnavailableError
@@ -85,6 +85,8 @@ class JobsService:
             if work.has_work(job):
                 self._agenda.put(job.job_id, 0)
         self._looked_at_ms = 0
+        self._expiry_due_ms = 0 if ports.rules.expiry_minutes is not None else None
+        self._expiry_cursor = expiry.Cursor()
 
     # Requests
 
@@ -164,16 +166,17 @@ class JobsService:
             if job_id is None:
                 break
             self._look(step, job_id)
+        if self._expiry_due_ms is not None and self._expiry_due_ms <= now_ms:
+            self._expire(step)
         return self._finish(step)
 
     def next_deadline_ms(self) -> int | None:
         """Return when `fire_timers` has work: 0 for at once, None for never."""
         due_ms, timer_ms = self._agenda.next_ms(), self.state.timers.next_due_ms()
-        if due_ms is None:
-            return timer_ms
-        if due_ms <= self._looked_at_ms:
+        if due_ms is not None and due_ms <= self._looked_at_ms:
             return 0
-        return due_ms if timer_ms is None else min(due_ms, timer_ms)
+        deadlines_ms = (due_ms, timer_ms, self._expiry_due_ms)
+        return min((at_ms for at_ms in deadlines_ms if at_ms is not None), default=None)
 
     def started(self, boot_id: str, uptime_ms: int, now_ms: int) -> Outcome:
         """Note that the service takes up its work; comes before the first `fire_timers`."""
@@ -250,6 +253,14 @@ class JobsService:
         self._look_at_attended(step)
         self._looked_at_ms = step.now_ms
         return step.finish()
+
+    def _expire(self, step: Step) -> None:
+        """Do one slice of the hourly look at what nobody has started (B20)."""
+        minutes = self._ports.rules.expiry_minutes
+        assert minutes is not None
+        following = expiry.sweep(step, self._expiry_cursor, minutes)
+        self._expiry_cursor = following or expiry.Cursor()
+        self._expiry_due_ms = step.now_ms if following else step.now_ms + expiry.INTERVAL_MS
 
     def _look_at_attended(self, step: Step) -> None:
         while step.attended:

@@ -35,6 +35,7 @@ BY_SERVICE: Final = "service"
 FORCED: Final = "forced"
 STEP_TIMER_SET: Final = "step timer set"
 STEP_TIMER_CLEARED: Final = "step timer cleared"
+TIMEOUT_CHANGED: Final = "timeout changed"
 
 
 class State:
@@ -47,6 +48,8 @@ class State:
         self.job_order: list[Job | None] = []
         self.templates: dict[str, Template] = {}
         self.template_order: list[Template | None] = []
+        self.group_timeouts: dict[str, tuple[int, int]] = {}
+        """By thing group, default and maximum in minutes, 0 for none (spec: control plane B3, B5)."""
         self.tags: dict[str, dict[str, str]] = {}
         """By the ARN of a job, template or group."""
         self.queue_position = 0
@@ -80,6 +83,7 @@ class State:
             records.RolloutAdvanced: partial(job_records.rollout_advanced, self),
             records.TemplateCreated: self._template_created,
             records.TemplateDeleted: self._template_deleted,
+            records.GroupTimeoutsChanged: self._group_timeouts_changed,
             records.TagsChanged: self._tags_changed,
             records.JobTurned: partial(job_records.job_turned, self),
             records.TurnChanged: partial(job_records.turn_changed, self),
@@ -141,6 +145,10 @@ class State:
         if record.status_details is not None:
             execution.details = msgpack.packb(record.status_details) if record.status_details else b""
         self._note(execution, record)
+        if record.timeout_minutes:
+            execution.timeout_minutes = record.timeout_minutes
+            if before is not after:
+                execution.timeout_minutes_at_start = record.timeout_minutes
         execution.in_progress_deadline_ms = record.in_progress_deadline_ms
         execution.step_deadline_ms = record.step_deadline_ms
         if after is not before:
@@ -177,11 +185,18 @@ class State:
         """Keep what the execution's own fields do not tell: step timers, and who ended it if not its
         device.
         """
+        entry: tuple[object, ...]
         if record.status is JobExecutionStatus.IN_PROGRESS:
+            if record.timeout_minutes and execution.status is JobExecutionStatus.IN_PROGRESS:
+                entry = (
+                    *(record.at_ms, TIMEOUT_CHANGED, record.by),
+                    *(execution.timeout_minutes, record.timeout_minutes),
+                )
+                self._keep(execution, entry)
             if record.step_deadline_ms == execution.step_deadline_ms:
                 return
             what = STEP_TIMER_SET if record.step_deadline_ms else STEP_TIMER_CLEARED
-            entry: tuple[object, ...] = (
+            entry = (
                 record.at_ms,
                 what,
                 record.by,
@@ -192,6 +207,10 @@ class State:
             return
         else:
             entry = (record.at_ms, record.status.value, record.by, record.cause, "")
+        self._keep(execution, entry)
+
+    @staticmethod
+    def _keep(execution: Execution, entry: tuple[object, ...]) -> None:
         timeline = execution.timeline + msgpack.packb(entry)
         execution.timeline = timeline if len(timeline) <= TIMELINE_BYTES_MAX else _shortened(timeline)
 
@@ -244,6 +263,13 @@ class State:
     def _template_deleted(self, record: records.TemplateDeleted) -> None:
         template = self.templates.pop(record.template_id)
         self.template_order[template.index] = None
+        self.last_at_ms = record.at_ms
+
+    def _group_timeouts_changed(self, record: records.GroupTimeoutsChanged) -> None:
+        if record.default_minutes or record.maximum_minutes:
+            self.group_timeouts[record.group_name] = record.default_minutes, record.maximum_minutes
+        else:
+            self.group_timeouts.pop(record.group_name, None)
         self.last_at_ms = record.at_ms
 
     def _tags_changed(self, record: records.TagsChanged) -> None:

@@ -43,7 +43,7 @@ class Throttle:
         if now >= self._forget_at:
             self._forget_full_ones(now)
         full_at = self._full_at.get(thing_name) or self._full_at_before.get(thing_name, 0)
-        full_at = (full_at if full_at > now else now) + _TOKEN
+        full_at = max(full_at, now) + _TOKEN
         missing = full_at - now - self._capacity
         if missing > 0:
             return -(-missing // self._rate)
@@ -51,7 +51,7 @@ class Throttle:
         return 0
 
     def _forget_full_ones(self, now: int) -> None:
-        """Filling takes `capacity` at most: what was not touched since the last time, so long ago, is full."""
+        """Filling takes `capacity` at most: what was not touched since the last time is full."""
         self._full_at_before = self._full_at if now < self._forget_at + self._capacity else {}
         self._full_at = {}
         self._forget_at = now + self._capacity

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thingjobs_broker.core.state import BY_DEVICE, timeline_entries
+from thingjobs_broker.core.state import BY_DEVICE, TIMEOUT_CHANGED, timeline_entries
 from thingjobs_protocol.status import TERMINAL
 
 if TYPE_CHECKING:
     from thingjobs_broker.core.state import Execution, Job
 
 Entry = dict[str, Any]
-"""`at` in epoch seconds, `event`, `by`; `previous` and `new` or `cause` where they apply."""
+"""`at` in epoch seconds, `event`, `by`; `previous` and `new` deadlines, `previousMinutes` and
+`newMinutes` of a timeout, or `cause` where they apply.
+"""
 
 
 def of_job(job: Job) -> list[Entry]:
@@ -33,7 +35,10 @@ def of_execution(execution: Execution, created_by: str) -> list[Entry]:
     stored = timeline_entries(execution.timeline)
     for at_ms, event, by, previous, new in stored:
         entry: Entry = {"at": at_ms / 1000, "event": event, "by": by}
-        if isinstance(new, int):
+        if event == TIMEOUT_CHANGED:
+            minutes = {"previousMinutes": previous, "newMinutes": new}
+            entry |= {name: value for name, value in minutes.items() if value}
+        elif isinstance(new, int):
             deadlines = {"previous": previous, "new": new}
             entry |= {name: deadline_ms / 1000 for name, deadline_ms in deadlines.items() if deadline_ms}
         elif previous:

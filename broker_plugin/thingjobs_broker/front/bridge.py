@@ -202,8 +202,8 @@ def end_session(broker: Broker, client_id: str, writer: BridgeWriter) -> None:
 
 
 async def forget_session(broker: Broker, client_id: str) -> None:
-    """Delete what amqtt has kept of a client that begins anew, but does not say so to amqtt."""
-    await broker._delete_session(client_id)  # noqa: SLF001  # amqtt does it for a clean session alone.
+    """Delete what amqtt has kept of a client."""
+    await broker._delete_session(client_id)  # noqa: SLF001  # Unasked, amqtt does it within a second.
 
 
 def set_clean(broker: Broker, client_id: str, *, clean: bool) -> None:

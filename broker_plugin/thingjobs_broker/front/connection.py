@@ -143,7 +143,7 @@ class Connection(Flow):
             await asyncio.wait({predecessor.task}, timeout=2 * self._limits.close_seconds_max)
         await self._front.await_turn(client)
         if self.translator is not None:
-            await self._front.forget_behind(client.client_id, clean_start=self.translator.clean_start)
+            await self._front.forget_behind(client.client_id)
         if self.state is State.AWAIT_CONNACK:
             self.reader.feed(connect_frame)
             await self._front.serve(self.reader, self.writer)

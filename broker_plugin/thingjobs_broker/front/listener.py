@@ -266,9 +266,9 @@ class Front:
         if pace is not None:
             await asyncio.sleep(pace.wait_seconds(self.loop.time()))
 
-    async def forget_behind(self, client_id: str, *, clean_start: bool) -> None:
-        """Let amqtt forget what an MQTT 5 client does not go on with: there, every session may be resumed."""
-        if clean_start or client_id not in self.store:
+    async def forget_behind(self, client_id: str) -> None:
+        """Let amqtt forget the session of an MQTT 5 client that is over: it may not be aware of that yet."""
+        if client_id not in self.store:
             await forget_session(self._broker, client_id)
 
     def enter(
@@ -304,6 +304,7 @@ class Front:
     def leave(self, exchange: Exchange) -> None:
         """A client is gone."""
         self._clients -= 1
+        # amqtt takes a clean start for a session that ends with its connection; in MQTT 5 it need not.
         set_clean(self._broker, exchange.session.client_id, clean=exchange.session.clean)
         self.store.leave(exchange.session, exchange, self.loop.time())
         self.endpoint.closed(exchange.client)

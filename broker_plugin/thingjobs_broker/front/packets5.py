@@ -131,10 +131,9 @@ def parse_connect(frame: bytes) -> Connect:
     )
 
 
-def connect_311(connect: Connect, client_id: str, *, clean_session: bool) -> bytes:
-    """The CONNECT of MQTT 3.1.1 that says what one of MQTT 5 says."""
-    flags = connect.flags & ~0x02 | clean_session << 1
-    head = encode_string("MQTT") + bytes((4, flags)) + connect.keep_alive_seconds.to_bytes(2, "big")
+def connect_311(connect: Connect, client_id: str) -> bytes:
+    """The CONNECT of MQTT 3.1.1 that says what one of MQTT 5 says, but for the end of the session."""
+    head = encode_string("MQTT") + bytes((4, connect.flags)) + connect.keep_alive_seconds.to_bytes(2, "big")
     return build(0x10, head + encode_string(client_id) + connect.after_client_id)
 
 

@@ -100,12 +100,7 @@ class Translator:
             raise Refused(packets5.BAD_AUTHENTICATION_METHOD)
         if not connect.client_id:
             self._assigned_client_id = make_client_id()
-        return packets5.connect_311(
-            connect,
-            connect.client_id or self._assigned_client_id,
-            # What is to outlive the connection must not begin clean for amqtt; see `Connection`.
-            clean_session=connect.clean_start and not self.expiry_seconds,
-        )
+        return packets5.connect_311(connect, connect.client_id or self._assigned_client_id)
 
     def connack(self, return_code: int, *, session_present: bool = False) -> bytes:
         """The CONNACK that says what one of MQTT 3.1.1 says, and what is offered here."""
@@ -273,8 +268,6 @@ class Translator:
             acknowledgment = packets.build_acknowledgment(first, packet_id)
             asyncio.get_running_loop().call_soon(self._acknowledge, acknowledgment)
             return b""
-        if packet_id in self._in_flight:
-            return translated
         if len(self._in_flight) >= self._connect.receive_maximum:
             self._hold(packet_id, translated)
             return b""

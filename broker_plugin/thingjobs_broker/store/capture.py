@@ -148,6 +148,10 @@ _TOUCHED: Final[dict[type[records.Record], Callable[[Capture, Any], None] | None
     records.RolloutAdvanced: Capture.take_job,
     records.TurnChanged: Capture.take_job,
     records.JobTurned: Capture.take_job,
+    records.TemplateCreated: None,
+    records.TemplateDeleted: None,
+    records.TagsChanged: None,
+    records.GroupTimeoutsChanged: None,
     records.ServiceStarted: None,
     records.ClockStepped: Capture.give_up,
 }

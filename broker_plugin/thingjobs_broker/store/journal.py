@@ -89,7 +89,7 @@ class Journal:
             files.make_directory(directory)
             files.sync_directory(directory.parent)
             names = files.list_names(directory)
-        journal._segments = _segments_in(names)
+        journal._segments = segments_in(names)
         journal._open_last_segment(first_position, cut_after)
         return journal
 
@@ -101,7 +101,7 @@ class Journal:
         """
         journal = cls(files, directory)
         with _naming(directory), suppress(FileNotFoundError):
-            journal._segments = _segments_in(files.list_names(directory))
+            journal._segments = segments_in(files.list_names(directory))
         if not journal._segments:
             return journal
         first = journal._segments[-1]
@@ -237,7 +237,7 @@ class Journal:
     # Segments.
 
     def _path(self, first_position: int) -> Path:
-        return self._directory / f"{first_position:020d}.log"
+        return segment_path(self._directory, first_position)
 
     def _open_last_segment(self, first_position: int, cut_after: int | None) -> None:
         first = self._segments[-1] if self._segments else first_position
@@ -291,7 +291,12 @@ def _naming(path: Path) -> Iterator[None]:
         raise JournalFailed(path, error) from error
 
 
-def _segments_in(names: Sequence[str]) -> list[int]:
+def segment_path(directory: Path, first_position: int) -> Path:
+    """Return where the segment is that begins with `first_position`."""
+    return directory / f"{first_position:020d}.log"
+
+
+def segments_in(names: Sequence[str]) -> list[int]:
     """Return the first positions of the segments with these sorted names."""
     return [int(match[1]) for match in map(_SEGMENT_NAME.fullmatch, names) if match]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from thingjobs_broker.core.entities import NO_ATTRIBUTES, Execution, Job, Rollout, Thing
+from thingjobs_broker.core.entities import NO_ATTRIBUTES, Execution, Job, Rollout, Template, Thing
 from thingjobs_broker.core.records import ServiceStarted
 from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelection
 
@@ -66,6 +66,7 @@ EXECUTION_FIELDS: Final = (
     *("index_in_job", "thing_name", "execution_number", "queue_position", "queued_at_ms"),
     *("last_updated_at_ms", "retry_attempt", "status", "version_number", "started_at_ms", "details"),
     *("in_progress_deadline_ms", "step_deadline_ms", "force_canceled", "timeline"),
+    *("timeout_minutes_at_start", "timeout_minutes"),
 )
 """The fields of the rows, in order; a thing's come after its place. Append only, never reorder. A field that
 an older row lacks takes the default of its class.
@@ -103,6 +104,10 @@ def header(state: State) -> Row:
             "things": len(state.thing_order),
             "jobs": len(state.job_order),
             "last_start": start and msgspec.structs.astuple(start),
+            "templates_end": len(state.template_order),
+            "templates": [msgspec.structs.astuple(template) for template in state.templates.values()],
+            "tags": state.tags,
+            "group_timeouts": state.group_timeouts,
         },
     )
 
@@ -113,6 +118,14 @@ def read_globals(state: State, kept: dict[str, Any]) -> None:
         setattr(state, name, kept[name])
     state.thing_order = [None] * kept["things"]
     state.job_order = [None] * kept["jobs"]
+    # Older snapshots are of a time without templates and tags.
+    state.template_order = [None] * kept.get("templates_end", 0)
+    for fields in kept.get("templates", ()):
+        template = Template(*fields)
+        state.templates[template.template_id] = state.template_order[template.index] = template
+    state.tags = kept.get("tags", {})
+    timeouts = kept.get("group_timeouts", {})
+    state.group_timeouts = {name: (default, maximum) for name, (default, maximum) in timeouts.items()}
     start = kept["last_start"]
     state.last_start = ServiceStarted(*start) if start else None
 
@@ -166,13 +179,16 @@ def execution_row(execution: Execution) -> Row:
         execution.step_deadline_ms,
         execution.force_canceled,
         execution.timeline,
+        execution.timeout_minutes_at_start,
+        execution.timeout_minutes,
     )
 
 
 def read_execution(row: Row, job_id: str, thing_name: str) -> Execution:
     """Return an execution without its earlier ones; the names are the state's own, to be shared."""
     index, _, number, queue_position, queued_at_ms, last_updated_at_ms, retry_attempt, *rest = row
-    status, version, started_at_ms, details, total_ms, step_ms, force_canceled, timeline = rest
+    status, version, started_at_ms, details, total_ms, step_ms, force_canceled, timeline, *rest = rest
+    timeout_minutes_at_start, timeout_minutes = rest or (0, 0)
     # Equal times are one number, as in a state that came from records: a number takes 32 bytes.
     if last_updated_at_ms == queued_at_ms:
         last_updated_at_ms = queued_at_ms
@@ -195,4 +211,6 @@ def read_execution(row: Row, job_id: str, thing_name: str) -> Execution:
         force_canceled,
         timeline,
         index_in_job=index,
+        timeout_minutes_at_start=timeout_minutes_at_start,
+        timeout_minutes=timeout_minutes,
     )

@@ -11,7 +11,8 @@ from thingjobs_broker.cli.exit_codes import MEANINGS, ExitCode
 from thingjobs_broker.cli.main import app
 
 CONNECTION = {"--broker", "--password-file", "--ca-file", "--topic-root", "--timeout-seconds"}
-NO_CLIENTS = {"up", "serve", "init device", "init operator", "init revoke"}
+STORE = {"store check", "store repair", "store export", "store import"}
+NO_CLIENTS = {"up", "serve", "init device", "init operator", "init revoke", *STORE}
 
 
 def commands(group: Any = None, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -33,6 +34,7 @@ def test_the_tree_has_the_commands_that_the_readme_names() -> None:
         *("up", "serve", "doctor", "init device", "init operator", "init revoke"),
         *("call", "thing create", "thing list", "execution show", "execution cancel"),
         *("job create", "job list", "job show", "job watch", "job cancel"),
+        *STORE,
     }
 
 

@@ -240,6 +240,7 @@ def test_every_error_has_its_http_status() -> None:
         INVALID: 400,
         NOT_FOUND: 404,
         EXISTS: 409,
+        "ConflictException": 409,
         TRANSITION: 409,
         VERSION: 409,
         LIMIT: 410,

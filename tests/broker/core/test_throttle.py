@@ -46,7 +46,7 @@ def test_full_buckets_are_forgotten() -> None:
     assert taken(throttle, "busy", START_MS + 900, 9) == 4
     throttle.take("other", START_MS + 1001)
     assert len(throttle) == 2
-    throttle.take("other", START_MS + 9000)
+    throttle.take("another", START_MS + 9000)
     assert len(throttle) == 1
 
 

@@ -250,6 +250,10 @@ def picture(state: State) -> dict[str, Any]:
         "thing_order": [thing and thing.thing_name for thing in state.thing_order],
         "jobs": {job_id: _job_picture(job) for job_id, job in state.jobs.items()},
         "job_order": [job and job.job_id for job in state.job_order],
+        "templates": dict(state.templates),
+        "template_order": [template and template.template_id for template in state.template_order],
+        "tags": dict(state.tags),
+        "group_timeouts": dict(state.group_timeouts),
         "queue_position": state.queue_position,
         "last_at_ms": state.last_at_ms,
     }

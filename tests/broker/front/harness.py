@@ -141,5 +141,5 @@ async def running_edge(
 async def eventually(condition: Callable[[], object]) -> None:
     """Return once a condition holds; the loop turns meanwhile."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  # What is waited for sets no event.
+        while not condition():  # What is waited for sets no event.
             await asyncio.sleep(0.001)

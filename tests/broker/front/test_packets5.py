@@ -40,17 +40,14 @@ def test_a_connect_is_read_and_told_in_the_words_of_311() -> None:
     frame = wire5.connect("t1", *found, clean=False, will_properties=will_properties, **fields)
     connect = packets5.parse_connect(frame)
     assert connect[:7] == (False, 60, "t1", 3600, 5, 1000, None)
-    assert packets5.connect_311(connect, "t1", clean_session=True) == wire.connect("t1", **fields)
-    assert packets5.connect_311(connect, "t2", clean_session=False) == wire.connect(
-        "t2", clean=False, **fields
-    )
+    assert packets5.connect_311(connect, "t2") == wire.connect("t2", clean=False, **fields)
 
 
 @pytest.mark.parametrize("will", [None, ("wills", b"gone")])
 def test_a_password_without_a_user_name_gets_an_empty_one(will: tuple[str, bytes] | None) -> None:
     """3.1.2.9 allows it, [MQTT-3.1.2-22] of 3.1.1 does not."""
     connect = packets5.parse_connect(wire5.connect("t1", password="secret", will=will))
-    frame = packets5.connect_311(connect, "t1", clean_session=True)
+    frame = packets5.connect_311(connect, "t1")
     assert frame == wire.connect("t1", user="", password="secret", will=will)
     assert packets.parse_connect(frame).user_name == ""
 
@@ -172,7 +169,7 @@ def test_garbage_is_malformed_and_nothing_else(first: int, body: bytes) -> None:
         # What passes can be fed to what knows 3.1.1 alone.
         assert packets.parse_publish(parsed.frame)[:2] == parsed[:2]
     if isinstance(parsed, packets5.Connect):
-        packets.parse_connect(packets5.connect_311(parsed, "t", clean_session=True))
+        packets.parse_connect(packets5.connect_311(parsed, "t"))
 
 
 VALUES: dict[int, st.SearchStrategy[Any]] = {

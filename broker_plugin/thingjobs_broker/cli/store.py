@@ -1,0 +1,316 @@
+"""`thingjobs store`: looks after the data directory of a service that does not run.
+
+Check and export change nothing; repair says what it cuts and keeps a copy; import fills an empty directory.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
+
+import typer
+
+from thingjobs_broker.cli.command import end, examples_epilog
+from thingjobs_broker.cli.errors import LocalFileError
+from thingjobs_broker.cli.exit_codes import ExitCode
+from thingjobs_broker.cli.output import Output, printable
+
+if TYPE_CHECKING:
+    from thingjobs_broker.core.state import State
+    from thingjobs_broker.store.examine import Examination
+    from thingjobs_broker.store.repair import Cut
+
+STANDARD_STREAM: Final = "-"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Check, repair, export and import the data directory of a service that is not running.",
+)
+
+DataDir = Annotated[
+    str, typer.Option(envvar="THINGJOBS_DATA_DIR", metavar="DIR", help="The service's data directory.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document.")]
+DEFAULT_DATA_DIR: Final = "thingjobs-data"
+
+
+@app.command(
+    "check",
+    epilog=examples_epilog(
+        "thingjobs store check --data-dir /var/lib/thingjobs", "thingjobs store check --json"
+    ),
+)
+def check(*, data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
+    """Read every snapshot and the whole journal, and say whether a service could start from them."""
+    end(lambda: _check(Path(data_dir), Output(as_json=as_json)))
+
+
+@app.command(
+    "repair",
+    epilog=examples_epilog(
+        "thingjobs store repair --data-dir /var/lib/thingjobs",
+        "thingjobs store repair --data-dir /var/lib/thingjobs --yes",
+    ),
+)
+def repair(
+    *,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this it is only said.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Cut off what is damaged, so that a service can start from what is left.
+
+    What follows damage in the journal is lost, because it may build on what is damaged.
+    Every file that loses something is copied to the directory repair-TIME in the data directory before.
+    """
+    end(lambda: _repair(Path(data_dir), Output(as_json=as_json), yes=yes))
+
+
+@app.command(
+    "export",
+    epilog=examples_epilog(
+        "thingjobs store export --data-dir /var/lib/thingjobs --output store.jsonl",
+        "thingjobs store export | grep press-7",
+    ),
+)
+def export(
+    *,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    output: Annotated[
+        str, typer.Option(metavar="FILE", help="A new file; - is standard output.")
+    ] = STANDARD_STREAM,
+    as_json: AsJson = False,
+) -> None:
+    """Write things, jobs, executions and their timelines as JSON lines, one each.
+
+    With --json what was written is told as a JSON document, where the lines go to a file.
+    """
+    end(lambda: _export(Path(data_dir), output, Output(as_json=as_json)))
+
+
+@app.command(
+    "import",
+    epilog=examples_epilog(
+        "thingjobs store import store.jsonl --data-dir /var/lib/thingjobs-2",
+        "ssh old thingjobs store export | thingjobs store import -",
+    ),
+)
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What an export wrote; - is standard input.")],
+    *,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Fill an empty data directory with an export; a service that starts from it goes on from there."""
+    end(lambda: _import(Path(data_dir), file, Output(as_json=as_json)))
+
+
+def _check(data_dir: Path, output: Output) -> ExitCode:
+    from thingjobs_broker.store.examine import examine
+    from thingjobs_broker.store.files import OsFiles
+
+    with _held(data_dir):
+        found = examine(OsFiles(), data_dir)
+    if output.as_json:
+        output.document(_examination(data_dir, found))
+    else:
+        _show_examination(output, data_dir, found)
+    return ExitCode.OK if found.is_sound else ExitCode.NOT_SUCCEEDED
+
+
+def _repair(data_dir: Path, output: Output, *, yes: bool) -> ExitCode:
+    from thingjobs_broker.store.files import OsFiles
+    from thingjobs_broker.store.repair import carry_out, plan
+
+    aside = data_dir / f"repair-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    with _held(data_dir):
+        wanted = plan(OsFiles(), data_dir)
+        if not output.as_json:
+            for cut in wanted.cuts:
+                output.line(printable(_cut_sentence(cut)))
+            if wanted.begin_anew:
+                output.line(f"begin a new journal with entry {wanted.position + 1}")
+        # Said before it is done, in this order.
+        if wanted.is_needed and yes:
+            carry_out(OsFiles(), data_dir, wanted, aside)
+    done = wanted.is_needed and yes
+    if output.as_json:
+        output.document(
+            {
+                "needed": wanted.is_needed,
+                "done": done,
+                "position": wanted.position,
+                "cuts": [
+                    {"file": str(cut.path), "offset": cut.offset, "reason": cut.reason} for cut in wanted.cuts
+                ],
+                "copies": str(aside) if done else None,
+            }
+        )
+    elif done:
+        output.line(printable(f"done; copies of what was cut are in {aside}"))
+    elif wanted.is_needed:
+        output.line("nothing was done; repeat with --yes to do this")
+    else:
+        output.line("nothing to repair")
+    return ExitCode.NOT_SUCCEEDED if wanted.is_needed and not yes else ExitCode.OK
+
+
+def _export(data_dir: Path, target: str, output: Output) -> None:
+    from thingjobs_broker.store.exchange import export_lines
+    from thingjobs_broker.store.files import OsFiles
+    from thingjobs_broker.store.journal import Journal
+    from thingjobs_broker.store.recover import recover
+    from thingjobs_broker.store.store import JOURNAL, SNAPSHOTS
+
+    with _held(data_dir):
+        files = OsFiles()
+        journal = Journal.read_only(files, data_dir / JOURNAL)
+        state = recover(files, data_dir / SNAPSHOTS, journal, read_only=True).state
+    if target == STANDARD_STREAM:
+        sys.stdout.flush()
+        sys.stdout.buffer.writelines(export_lines(state))
+        sys.stdout.buffer.flush()
+        return
+    try:
+        _write_new(Path(target), lambda file: file.writelines(export_lines(state)))
+    except OSError as error:
+        raise LocalFileError(f"cannot write {target!r}: {error.strerror}") from None
+    _tell(output, f"exported to {target}", state)
+
+
+def _import(data_dir: Path, source: str, output: Output) -> None:
+    from thingjobs_broker.store.exchange import import_lines
+    from thingjobs_broker.store.files import OsFiles
+    from thingjobs_broker.store.journal import Journal
+    from thingjobs_broker.store.lock import prepare_data_directory
+    from thingjobs_broker.store.snapshot import positions
+    from thingjobs_broker.store.store import JOURNAL, SNAPSHOTS, Store
+
+    with _store_errors():
+        try:
+            if source == STANDARD_STREAM:
+                state = import_lines(sys.stdin.buffer)
+            else:
+                with Path(source).open("rb") as file:
+                    state = import_lines(file)
+        except OSError as error:
+            raise LocalFileError(f"cannot read {source!r}: {error.strerror}") from None
+        prepare_data_directory(data_dir.absolute())
+    with _held(data_dir, empty=True):
+        files = OsFiles()
+        if (
+            positions(files, data_dir / SNAPSHOTS)
+            or Journal.read_only(files, data_dir / JOURNAL).last_position
+        ):
+            raise LocalFileError(f"the data directory {str(data_dir)!r} is not empty; import into a new one")
+        store = Store(files, data_dir, reserve_bytes=0)
+        store.write_snapshot(state)
+        store.close()
+    _tell(output, f"imported into {data_dir}", state)
+
+
+# Helpers
+
+
+@contextmanager
+def _held(data_dir: Path, *, empty: bool = False) -> Iterator[None]:
+    """Hold the lock on a data directory, which must have a store in it unless it may be `empty`."""
+    from thingjobs_broker import logs
+    from thingjobs_broker.store.examine import holds_store
+    from thingjobs_broker.store.files import OsFiles
+    from thingjobs_broker.store.lock import DataDirectoryLock
+
+    # What is found is told by the commands themselves.
+    logs.configure("error", json_lines=False)
+    with _store_errors():
+        if not empty and not holds_store(OsFiles(), data_dir):
+            raise LocalFileError(f"there is no store in {str(data_dir)!r}; name it with --data-dir DIR")
+        with DataDirectoryLock(data_dir):
+            yield
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    from thingjobs_broker.store.errors import StoreError
+
+    try:
+        yield
+    except StoreError as error:
+        raise LocalFileError(str(error)) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LocalFileError(f"{error.filename or 'the data directory'}: {error.strerror}") from None
+
+
+def _write_new(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file that must not exist, for its owner alone; half of one is removed again."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
+        try:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            path.unlink()
+            raise
+
+
+def _counts(state: "State") -> dict[str, int]:
+    return {
+        "things": len(state.things),
+        "jobs": len(state.jobs),
+        "executions": sum(sum(job.counts.values()) for job in state.jobs.values()),
+    }
+
+
+def _in_words(state: "State") -> str:
+    return ", ".join(f"{count} {what}" for what, count in _counts(state).items())
+
+
+def _tell(output: Output, what: str, state: "State") -> None:
+    if output.as_json:
+        output.document(_counts(state))
+    else:
+        output.line(printable(f"{what}: {_in_words(state)}"))
+
+
+def _cut_sentence(cut: "Cut") -> str:
+    what = f"cut {cut.path} at offset {cut.offset}" if cut.offset is not None else f"set {cut.path} aside"
+    return f"{what}: {cut.reason}"
+
+
+def _show_examination(output: Output, data_dir: Path, found: "Examination") -> None:
+    for snapshot in found.snapshots:
+        verdict = f"DAMAGED, {snapshot.damage}" if snapshot.damage else "whole"
+        output.line(printable(f"snapshot of entry {snapshot.position}: {verdict}"))
+    spare = f"DAMAGED, {found.spare_problem}" if found.spare_problem else "whole"
+    journal = found.problem or f"{spare}, {found.segments} segments up to entry {found.position}"
+    output.line(printable(f"journal: {journal}"))
+    if found.torn_tail is not None:
+        cut = f"{found.torn_tail.bytes_cut} bytes of an append that did not finish; a start cuts them off"
+        output.line(printable(f"journal: {cut}"))
+    if found.state is not None:
+        output.line(printable(f"a service would start from {data_dir} with {_in_words(found.state)}"))
+    else:
+        output.line(printable(f"a service would not start from {data_dir}; see `thingjobs store repair`"))
+
+
+def _examination(data_dir: Path, found: "Examination") -> dict[str, Any]:
+    return {
+        "ok": found.is_sound,
+        "dataDir": str(data_dir),
+        "startable": found.problem is None,
+        "problem": str(found.problem) if found.problem else None,
+        "spareProblem": str(found.spare_problem) if found.spare_problem else None,
+        "position": found.position,
+        "segments": found.segments,
+        "tornTailBytes": found.torn_tail.bytes_cut if found.torn_tail else 0,
+        "snapshots": [
+            {"file": str(snapshot.path), "position": snapshot.position, "damage": snapshot.damage}
+            for snapshot in found.snapshots
+        ],
+        **(_counts(found.state) if found.state else {}),
+    }
