@@ -90,6 +90,40 @@ class SystemClock:
         self._offset_ms += delta_ms
 
 
+class StandingClock:
+    """A clock for tests of users: it moves when it is told to, and carries on from the last record.
+
+    Args:
+        not_before_ms: the time of the last record; 0 for the wall clock's.
+
+    """
+
+    boot_id = ""
+
+    def __init__(self, not_before_ms: int = 0) -> None:
+        self._now_ms = not_before_ms or _wall_ms()
+
+    def now_ms(self) -> int:
+        """Return milliseconds since the epoch."""
+        return self._now_ms
+
+    def uptime_ms(self) -> int:
+        """Return the same; nobody compares it with the uptime of a machine."""
+        return self._now_ms
+
+    def behind_ms(self) -> int:
+        """The wall clock is of no concern."""
+        return 0
+
+    def follow(self, delta_ms: int) -> None:
+        """Go forward."""
+        self._now_ms += delta_ms
+
+    def move_to(self, now_ms: int) -> None:
+        """Go forward to a time; one that has passed changes nothing."""
+        self._now_ms = max(self._now_ms, now_ms)
+
+
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
 

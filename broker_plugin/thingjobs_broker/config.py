@@ -102,6 +102,10 @@ class ServiceSettings:
         default=64 * 1024 * 1024,
         minimum=0,
     )
+    test_clock: bool = setting(
+        "Time stands still but for the operation AdvanceClock; for tests of schedules and timeouts.",
+        default=False,
+    )
     registry: RegistrySettings = dataclasses.field(default_factory=RegistrySettings)
     snapshot: SnapshotSettings = dataclasses.field(default_factory=SnapshotSettings)
     retention: RetentionSettings = dataclasses.field(default_factory=RetentionSettings)

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from thingjobs_broker.artifacts import ArtifactDirectory, signing_key
-from thingjobs_broker.clock import SystemClock
+from thingjobs_broker.clock import StandingClock, SystemClock
+from thingjobs_broker.core.control import decode
+from thingjobs_broker.core.errors import ControlError
 from thingjobs_broker.core.naming import Naming
 from thingjobs_broker.core.ports import Ports, Rules
 from thingjobs_broker.core.service import JobsService
@@ -31,13 +33,15 @@ from thingjobs_protocol import topics
 from thingjobs_protocol.errors import InvalidTopic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from thingjobs_broker.clock import Clock
     from thingjobs_broker.config import ServiceSettings
     from thingjobs_broker.core.records import ServiceStarted
 
 log = structlog.get_logger()
+
+ADVANCE_CLOCK: Final = "AdvanceClock"
 
 ARTIFACT_KEY: Final = "artifacts.key"
 """In the data directory: what signs the URLs of artifacts."""
@@ -73,6 +77,9 @@ class ServiceHost:
         self._snapshotter: Snapshotter | None = None
         self._retention: Retention | None = None
         self._artifacts: ArtifactDirectory | None = None
+        self._standing_clock: StandingClock | None = None
+        self._moves: set[asyncio.Task[None]] = set()
+        self._moving = asyncio.Lock()
 
     async def open(self) -> None:
         """Take the data directory and recover the state.
@@ -90,7 +97,10 @@ class ServiceHost:
         """Run the service; what fell due while it was down is published soon."""
         store, state = self._store, self._state
         assert store is not None, "open comes first"
-        clock = self.new_clock(state.last_at_ms, state.last_start)
+        if self._settings.test_clock:
+            log.warning("The clock stands still but for AdvanceClock", action="test_clock")
+            self._standing_clock = StandingClock(state.last_at_ms)
+        clock = self._standing_clock or self.new_clock(state.last_at_ms, state.last_start)
         self.runner = Runner(state, store, self._new_service, clock, publisher, failed=self.fail)
         # From here on it is the runner's, which may recover another one.
         self._state = State()
@@ -126,6 +136,9 @@ class ServiceHost:
             control = topics.parse_control(topic, self._root)
             if control is None:
                 settled()
+            elif control.operation == ADVANCE_CLOCK and self._standing_clock is not None:
+                move = self._move(runner, self._standing_clock, payload)
+                self._after(move, lambda: runner.call(control, payload, by or control.client_id, settled))
             else:
                 runner.call(control, payload, by or control.client_id, settled)
         except Exception as error:
@@ -133,6 +146,37 @@ class ServiceHost:
             log.exception("A request failed", action="request_failed", topic=topic)
             self.fail(error)
         return 0
+
+    async def _move(self, runner: Runner, clock: StandingClock, payload: bytes) -> None:
+        """Let time pass as it would by itself: from one thing that falls due to the next."""
+        try:
+            _, request = decode(ADVANCE_CLOCK, payload)
+        except ControlError:
+            # It will be refused for the same reason.
+            return
+        async with self._moving:
+            until_ms = clock.now_ms() + request.duration_in_seconds * 1000
+            while (due_ms := runner.next_deadline_ms()) is not None and due_ms <= until_ms:
+                clock.move_to(due_ms)
+                runner.clock_moved()
+                await asyncio.sleep(0)
+            clock.move_to(until_ms)
+
+    def _after(self, move: Coroutine[None, None, None], then: Callable[[], None]) -> None:
+        """Go on once time has passed."""
+
+        def moved(task: asyncio.Task[None]) -> None:
+            self._moves.discard(task)
+            if task.cancelled() or self.failure is not None:
+                return
+            if (error := task.exception()) is not None:
+                self.fail(error)
+            else:
+                then()
+
+        task = asyncio.get_running_loop().create_task(move)
+        self._moves.add(task)
+        task.add_done_callback(moved)
 
     def fail(self, error: BaseException) -> None:
         """Report a failure after which the process must stop; only the first counts."""
@@ -145,6 +189,8 @@ class ServiceHost:
 
     async def finish(self) -> None:
         """Commit and publish what is in hand."""
+        for move in self._moves:
+            move.cancel()
         for task in (self._retention, self._snapshotter):
             if task is not None:
                 await task.close()
@@ -193,7 +239,12 @@ class ServiceHost:
         )
         artifacts = self._artifacts
         # Without an address for devices, documents can be fetched but no URL can be signed.
-        return Ports(rules=rules, documents=artifacts, signer=artifacts if jobs.artifact_url else None)
+        return Ports(
+            rules=rules,
+            documents=artifacts,
+            signer=artifacts if jobs.artifact_url else None,
+            is_test_clock=self._settings.test_clock,
+        )
 
     def _open_artifacts(self, data_dir: Path) -> None:
         jobs = self._settings.jobs

@@ -124,6 +124,10 @@ class Runner:
         refusal = partial(control_unavailable, request.topic, payload)
         self._ask(lambda service, now_ms: service.call(request, payload, by, now_ms), refusal, settled)
 
+    def next_deadline_ms(self) -> int | None:
+        """Return when something falls due, None for never, or while nothing can be done about it."""
+        return self._service.next_deadline_ms() if self._service is not None and self.is_writable else None
+
     def clock_moved(self) -> None:
         """Look at the timers now: the clock was moved by hand."""
         self._fire_timers()

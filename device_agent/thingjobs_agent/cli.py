@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import importlib
 import os
 import sys
@@ -161,10 +160,12 @@ def run() -> NoReturn:
 
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
-    parser, commands = _parser()
+    parser, commands = _parser(arguments)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         command = commands[options.command]
+        import difflib  # noqa: PLC0415 - only for slips
+
         close = difflib.get_close_matches(unknown[0].partition("=")[0], command.known_options(), n=1)
         command.error(f"unknown option {unknown[0]}" + (f"; did you mean {close[0]}?" if close else ""))
     chosen = COMMANDS[options.command]
@@ -181,7 +182,7 @@ def main(arguments: list[str]) -> int:
         return EXIT_OK
 
 
-def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+def _parser(arguments: list[str]) -> tuple[_Parser, dict[str, _Parser]]:
     parser = _Parser(
         prog="thingjobs-agent",
         description="Runs jobs on this device and reports what became of them.",
@@ -194,6 +195,9 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     for name, command in COMMANDS.items():
         each = made.add_parser(name, help=command.summary, allow_abbrev=False)
         parsers[name] = each
+        if name not in arguments:
+            # Its options are not needed, and with all of them the agent would be a megabyte larger.
+            continue
         for names, how in command.arguments:
             each.add_argument(*names, **how)
         if name != "run":

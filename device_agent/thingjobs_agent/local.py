@@ -4,7 +4,6 @@ its checks; `handlers` applies them. No job document can widen them.
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,6 +70,8 @@ def _rule(where: str, given: object, file_name: str) -> Rule:
         raise UsageError(f"{where} must be a table (in {file_name})")
     for key in given:
         if key not in Rule.__struct_fields__:
+            import difflib  # noqa: PLC0415 - only for slips
+
             close = difflib.get_close_matches(key, Rule.__struct_fields__, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise UsageError(f"unknown key {key!r} in {where} of {file_name}{hint}")

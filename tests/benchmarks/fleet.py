@@ -1,7 +1,8 @@
-"""A fleet for the benchmarks of the store: a state as years of use leave it, and updates that change it further.
+"""A fleet for the benchmarks of the store: a state as years of use leave it, and updates that change it
+further.
 
-Nine executions in ten have ended; of the others half are running, with a timer. Names, details and times are as
-long as real ones.
+Nine executions in ten have ended; of the others half are running, with a timer. Names, details and times are
+as long as real ones.
 """
 
 import random
@@ -16,7 +17,9 @@ from thingjobs_protocol.status import JobExecutionStatus as Status
 START_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
 JOB_EXECUTIONS_MAX = 5_000
-DOCUMENT = '{"version":"1.0","steps":[{"action":{"name":"Install","type":"runHandler","input":{"handler":"i.sh"}}}]}'
+DOCUMENT = (
+    '{"version":"1.0","steps":[{"action":{"name":"Install","type":"runHandler","input":{"handler":"i.sh"}}}]}'
+)
 
 
 def filled_state(executions: int, per_thing: int) -> State:
@@ -62,7 +65,9 @@ def _live(state: State, name: str, job_id: str, at_ms: int, *, steps: int) -> No
 
 
 def tail_of_updates(state: State, size_bytes: int) -> Iterator[list[bytes]]:
-    """Batches of a hundred entries each, until they have the size; they fit the state, which is not changed."""
+    """Batches of a hundred entries each, until they have the size; they fit the state, which is not
+    changed.
+    """
     running = [
         execution
         for thing in state.things.values()
@@ -78,8 +83,15 @@ def tail_of_updates(state: State, size_bytes: int) -> Iterator[list[bytes]]:
             at_ms += 1
             versions[id(execution)] += 1
             change = records.ExecutionChanged(
-                *(execution.thing_name, execution.job_id, execution.execution_number, Status.IN_PROGRESS),
-                *(versions[id(execution)], at_ms, "device", details, execution.in_progress_deadline_ms),
+                thing_name=execution.thing_name,
+                job_id=execution.job_id,
+                execution_number=execution.execution_number,
+                status=Status.IN_PROGRESS,
+                version_number=versions[id(execution)],
+                at_ms=at_ms,
+                by="device",
+                status_details=details,
+                in_progress_deadline_ms=execution.in_progress_deadline_ms,
             )
             batch.append(pack([change]))
             size_bytes -= len(batch[-1])

@@ -1,8 +1,9 @@
-"""Measures the store: recovery, snapshots under load, memory and disk for each execution, and what syncing costs.
+"""Measures the store: recovery, snapshots under load, memory and disk for each execution, and what syncing
+costs.
 
-Each size runs in a process of its own, on a real disk, at the level of the runner: requests come from a hundred
-devices in the same process, each asking again as soon as it is answered. Figures of throughput are ratios of
-measurements taken one after the other.
+Each size runs in a process of its own, on a real disk, at the level of the runner: requests come from a
+hundred devices in the same process, each asking again as soon as it is answered. Figures of throughput are
+ratios of measurements taken one after the other.
 """
 
 import argparse
@@ -236,8 +237,8 @@ class Load:
     async def run(self, until: Callable[[float], bool]) -> tuple[float, float, float]:
         """Asks until `until(elapsed seconds)`.
 
-        Returns answers/s, the longest pause of the loop in ms, and the longest that this process worked through:
-        the difference is what other programs, and the machine below, took from it.
+        Returns answers/s, the longest pause of the loop in ms, and the longest that this process worked
+        through: the difference is what other programs, and the machine below, took from it.
         """
         self.answered, self._stopped = 0, False
         started_at = last = time.perf_counter()
@@ -324,10 +325,8 @@ def syncing(folder: Path, seconds: int, rounds: int) -> list[str]:
             rates[synced].append(result.per_s)
     ratio = statistics.median(on / off for on, off in zip(rates[True], rates[False], strict=True))
     on, off = statistics.median(rates[True]), statistics.median(rates[False])
-    return [
-        f"the service with {DEVICES} devices: {on:,.0f} durable requests/s,"
-        f" {off:,.0f}/s with syncing off, ratio {ratio:.2f}"
-    ]
+    rate = f"{on:,.0f} durable requests/s, {off:,.0f}/s with syncing off, ratio {ratio:.2f}"
+    return [f"the service with {DEVICES} devices: {rate}"]
 
 
 if __name__ == "__main__":

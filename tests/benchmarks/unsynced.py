@@ -9,6 +9,6 @@ def _nothing(_: OsFile) -> None:
 
 
 if __name__ == "__main__":
-    OsFile.sync_data = _nothing  # type: ignore[method-assign]
-    OsFile.sync = _nothing  # type: ignore[method-assign]
+    OsFile.sync_data = _nothing  # type: ignore[method-assign, assignment]
+    OsFile.sync = _nothing  # type: ignore[method-assign, assignment]
     run()

@@ -1,4 +1,6 @@
-"""A disk that is full or refuses: changes are refused, reads go on from what is durable, and it heals by itself."""
+"""A disk that is full or refuses: changes are refused, reads go on from what is durable, and it heals by
+itself.
+"""
 
 import asyncio
 import errno

@@ -246,3 +246,43 @@ async def test_the_settings_of_jobs_reach_the_rules(tmp_path: Path) -> None:
         url = started["execution"]["jobDocument"]["get"]
         assert url.startswith(f"https://jobs.example/artifacts/bucket/x?expires={START_S + 3600}&signature=")
     assert stat.S_IMODE((tmp_path / "data" / "artifacts.key").stat().st_mode) == 0o600
+
+
+@pytest.mark.asyncio
+async def test_a_standing_clock_moves_by_the_operation_alone_and_through_all_that_falls_due(
+    tmp_path: Path,
+) -> None:
+    """A rollout of weeks is carried out window by window; the answer comes when all that is done."""
+    async with running(tmp_path / "data", test_clock=True) as office:
+        for number in range(3):
+            await office.ask("$aws/control/op/CreateThing", thingName=f"T{number}")
+        await office.ask(
+            "$aws/control/op/CreateJob",
+            jobId="J",
+            targets=["T0", "T1", "T2"],
+            document="{}",
+            jobExecutionsRolloutConfig={"maximumPerMinute": 1},
+        )
+        _, before = await office.ask("$aws/control/op/DescribeJob", jobId="J")
+        await asyncio.sleep(0.02)
+        ending, body = await office.ask("$aws/control/op/AdvanceClock", durationInSeconds=14 * 86_400)
+        assert (ending, body["now"]) == ("accepted", before["job"]["createdAt"] + 14 * 86_400)
+        _, listed = await office.ask("$aws/control/op/ListJobExecutionsForJob", jobId="J")
+        queued = [one["jobExecutionSummary"]["queuedAt"] for one in listed["executionSummaries"]]
+        assert [at - queued[0] for at in queued] == [0, 60, 120]
+        for wrong in (0, -5, 1.5, None):
+            ending, body = await office.ask("$aws/control/op/AdvanceClock", durationInSeconds=wrong)
+            assert (ending, body["code"]) == ("rejected", "InvalidRequestException")
+    async with running(tmp_path / "data", test_clock=True) as office:
+        _, body = await office.ask("$aws/control/op/AdvanceClock", durationInSeconds=1)
+        assert body["now"] >= queued[-1] + 1
+
+
+@pytest.mark.asyncio
+async def test_the_machines_clock_is_not_moved_by_anyone(tmp_path: Path) -> None:
+    """AdvanceClock is refused without the setting."""
+    async with running(tmp_path / "data") as office:
+        ending, body = await office.ask("$aws/control/op/AdvanceClock", durationInSeconds=60)
+        assert (ending, body["code"]) == ("rejected", "InvalidRequestException")
+        assert "--test-clock" in body["message"]
+        assert office.clock.now_ms() == START_MS

@@ -94,7 +94,7 @@ async def test_a_snapshot_of_what_was_lost_is_dropped() -> None:
         rig.ask("$aws/things/A/jobs/start-next", {})
         assert not await rig.snapshotter.take()
         await rig.until_writable()
-        assert leftovers(rig) == snapshots(rig) == []
+        assert (leftovers(rig), snapshots(rig)) == ([], [])
         assert await rig.snapshotter.take()
         assert picture(on_disk(rig.disk)) == picture(rig.state)
 
@@ -110,7 +110,7 @@ async def test_a_snapshot_that_fails_is_tried_again_later(operation: str) -> Non
         assert taker.is_due()
         rig.disk.fail(operation, errno.ENOSPC, file="*.tmp")
         assert not await taker.take()
-        assert leftovers(rig) == snapshots(rig) == []
+        assert (leftovers(rig), snapshots(rig)) == ([], [])
         assert rig.state.before_apply is None
         assert (await rig.device("A", "start-next")).code is None
         now = 59.9

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from thingjobs_broker.core import (
+    control_clock,
     control_executions,
     control_job_changes,
     control_jobs,
@@ -84,6 +85,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "DescribeThingGroupTimeouts": Operation(
         operations.DescribeThingGroupTimeouts, control_timeouts.describe_thing_group_timeouts
     ),
+    "AdvanceClock": Operation(operations.AdvanceClock, control_clock.advance_clock),
     "DescribeTimeline": Operation(operations.DescribeTimeline, control_executions.describe_timeline),
 }
 

@@ -264,6 +264,12 @@ class DescribeThingGroupTimeouts(Request, frozen=True):
     thing_group_name: ThingName
 
 
+class AdvanceClock(Request, frozen=True):
+    """Our own: let so much time pass, with all that falls due on the way; for a service under test."""
+
+    duration_in_seconds: Annotated[int, Meta(ge=1, le=10 * 366 * 86_400)]
+
+
 class CreateJobTemplate(Request, frozen=True):
     """Spec: control plane 1.4, 7.3."""
 

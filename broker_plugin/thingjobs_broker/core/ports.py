@@ -96,6 +96,8 @@ class Ports(msgspec.Struct, frozen=True):
     """None: documentSource is refused."""
     signer: UrlSigner | None = None
     """None: documents with presigned placeholders are refused."""
+    is_test_clock: bool = False
+    """Whether AdvanceClock moves the clock, and nothing else does."""
 
 
 DEFAULT_PORTS: Final = Ports()

@@ -24,6 +24,7 @@ from thingjobs_agent.errors import (
     StateDirectoryError,
     UsageError,
 )
+from thingjobs_agent.lazily import lazily
 from thingjobs_agent.work import Phase
 
 UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -63,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _drive(config: Config, broker: Broker, store: Store, log: Any) -> bool:
+    lazily("urllib.request")
     from thingjobs_agent.client import MqttClient  # noqa: PLC0415 - the MQTT library
     from thingjobs_agent.driver import Driver  # noqa: PLC0415 - as above
     from thingjobs_agent.notify import Notifier  # noqa: PLC0415 - as above

@@ -98,7 +98,8 @@ def test_a_slice_is_bounded_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch
             world.update(thing, job_id, "SUCCEEDED")
     world.advance(1)
     begin = len(world.journal)
-    sizes, cursor = [], retention.Cursor()
+    sizes: list[int] = []
+    cursor: retention.Cursor | None = retention.Cursor()
     while cursor is not None:
         outcome, cursor = world.service.forget(cursor, world.now_ms, world.now_ms)
         world._take(outcome)

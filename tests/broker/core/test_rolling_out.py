@@ -182,10 +182,18 @@ def test_an_execution_that_is_deleted_does_not_come_back() -> None:
     """A31; nor is its number used again (A32)."""
     world = GroupWorld("A", "B", "C")
     world.group("G", "A", "B", "C")
-    world.create_job("J1", "A", "G", jobExecutionsRolloutConfig=rate(1))
-    world.control("DeleteJobExecution", jobId="J1", thingName="A", executionNumber=1)
+    world.create_job("J1", "B", "G", jobExecutionsRolloutConfig=rate(1))
+    world.control("DeleteJobExecution", jobId="J1", thingName="B", executionNumber=1)
     world.advance(3 * MINUTE_MS)
-    assert [one and one.thing_name for one in world.job("J1").executions] == [None, "B", "C"]
+    assert [one and one.thing_name for one in world.job("J1").executions] == [None, "A", "C"]
+
+
+def test_a_thing_that_is_met_again_ends_no_window() -> None:
+    """The rollout is done with the last new thing, however often the targets name it."""
+    world = GroupWorld("A")
+    world.group("G", "A")
+    world.create_job("J1", "A", "G", jobExecutionsRolloutConfig=rate(1))
+    assert world.described("J1")["isConcurrent"] is False
 
 
 def test_a_group_without_things_is_a_job_that_is_done() -> None:

@@ -159,6 +159,7 @@ def test_v13_windows_open_and_close_a_job() -> None:
     assert world.advance(TO_TEN_MS - 1) == []
     assert endings(world.advance(1)) == ["notify", "notify-next"]
     assert world.job("J1").status is JobStatus.IN_PROGRESS
+    world.control("UpdateJob", jobId="J1", description="x")
     closed = world.advance(HOUR_MS)
     assert endings(closed) == ["notify", "notify-next"]
     assert listed(closed[0]) == {}
@@ -173,7 +174,8 @@ def test_v13_windows_open_and_close_a_job() -> None:
     for status in ("IN_PROGRESS", "SUCCEEDED"):
         code, state = rejection(world.update("T", "J1", status))
         assert (code, state) == ("InvalidStateTransition", {"status": "QUEUED", "versionNumber": 1})
-    world.restart()
+    assert not world.job("J1").turns
+    assert world.restart() == []
     reopened = world.advance(23 * HOUR_MS)
     assert endings(reopened) == ["notify", "notify-next"]
     assert listed(reopened[0]) == {"QUEUED": ["J1"]}
@@ -234,8 +236,9 @@ def test_a_rollout_pauses_outside_the_window() -> None:
     world.fire()
     world.advance(HOUR_MS - 30_000)
     assert (world.job("J1").status, world.made("J1")) == (JobStatus.SCHEDULED, 60)
+    # Half a minute of the present window had passed; the next opening is noticed late.
+    world.pass_unnoticed(23 * HOUR_MS + 20_000)
     world.restart()
-    world.advance(23 * HOUR_MS)
     assert world.made("J1") == 60
     world.advance(29_999)
     assert world.made("J1") == 60

@@ -17,7 +17,7 @@ from thingjobs_broker.store.store import Store
 ASIDE = Path("/disk/aside")
 
 
-def stored(disk: SimulatedDisk, jobs: int, *snapshots_after: int) -> list[dict]:
+def stored(disk: SimulatedDisk, jobs: int, *snapshots_after: int) -> list[dict[str, object]]:
     """A store of so many jobs; returns the state after each entry."""
     world = StoredWorld(disk)
     pictures = [picture(world.state)]

@@ -158,7 +158,9 @@ def _small_segments(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("operation", ["write", "sync_data"])
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EROFS])
 def test_a_failed_append_is_no_part_of_the_history_nor_will_it_be(operation: str, error: int) -> None:
-    """Item 3: the state is read without it, the journal goes on without it, and no power cut brings it back."""
+    """Item 3: the state is read without it, the journal goes on without it, and no power cut brings it
+    back.
+    """
     disk = SimulatedDisk()
     world = StoredWorld(disk)
     world.create_job("J1", "A")
@@ -247,6 +249,6 @@ def test_a_journal_that_contradicts_itself_is_refused() -> None:
     disk = SimulatedDisk()
     store = Store(disk, Path("/disk"))
     store.append([pack([ExecutionDeleted("A", "J1", 1, 0, "operator")])])
-    with pytest.raises(JournalContradicts, match="entry 1 .* run `thingjobs store repair`") as refused:
+    with pytest.raises(JournalContradicts, match=r"entry 1 .* run `thingjobs store repair`") as refused:
         store.load()
     assert refused.value.position == 1

@@ -1,0 +1,24 @@
+"""Our own operation on the clock of a service under test; the host moves the clock, then asks here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from thingjobs_broker.core.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from thingjobs_broker.core import operations
+    from thingjobs_broker.core.step import Step
+
+
+def advance_clock(step: Step, _request: operations.AdvanceClock, _by: str) -> dict[str, Any]:
+    """Tell what time it is now.
+
+    Raises:
+        InvalidRequestError: the clock is not for tests.
+
+    """
+    if not step.ports.is_test_clock:
+        message = "The service runs on the machine's clock; start it with --test-clock to move it"
+        raise InvalidRequestError(message)
+    return {"now": step.now_ms / 1000}
