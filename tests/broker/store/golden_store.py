@@ -1,4 +1,6 @@
-"""Makes a golden store, once for each version of the format: python -m tests.broker.store.golden_store v1
+"""Makes a golden store, once for each version of the format.
+
+    python -m tests.broker.store.golden_store v1
 
 What is in `golden/` is never made again: it is what that version wrote, and is read for ever.
 """
