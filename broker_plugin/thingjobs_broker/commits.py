@@ -106,11 +106,6 @@ class Commits:
             self._pump_scheduled = True
             self._loop.call_soon(self._pump)
 
-    @property
-    def all_durable(self) -> bool:
-        """Whether the state is not ahead of the disk."""
-        return self.position == self._durable_position
-
     async def durable(self, position: int) -> None:
         """Return when the entries up to `position` are durable.
 

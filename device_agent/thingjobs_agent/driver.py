@@ -36,6 +36,7 @@ from thingjobs_agent.events import (
 )
 from thingjobs_agent.facts import facts_of_device
 from thingjobs_agent.history import Entry, History
+from thingjobs_agent.logs import Log
 from thingjobs_agent.notify import Notifier
 from thingjobs_agent.redaction import Secrets
 from thingjobs_agent.steps import Steps
@@ -71,7 +72,7 @@ class Driver:
         self,
         config: Config,
         store: Store,
-        log: Any,
+        log: Log,
         link: Callable[[Callable[[Input], None]], Link],
         notifier: Notifier,
     ) -> None:

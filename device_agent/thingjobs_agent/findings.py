@@ -21,6 +21,7 @@ DISK_BYTES_MIN: Final = 16 * 1024 * 1024
 CLOCK_SECONDS_MIN: Final = 1_750_000_000
 """Before this program was written; a clock that says so has never been set."""
 EXPIRY_DAYS_MIN: Final = 30
+SYSTEM_HANDLERS: Final = ("install-packages.sh", "remove-packages.sh")
 DAY_SECONDS: Final = 86_400
 
 
@@ -43,6 +44,7 @@ def local_findings(config: Config) -> list[Finding]:
         _clock(time.time()),
         *_state(absolute(config.settings.state_dir)),
         *_handlers(config),
+        *_walls(config, Path("/proc")),
         *_programs(config),
         *_certificate(config.settings.tls_cert_file),
     ]
@@ -114,6 +116,30 @@ def _handlers(config: Config) -> list[Finding]:
         fix = f"install some: cp /usr/share/thingjobs-agent/handlers/health-check.sh {directory}"
         found.append(Finding("handlers", "warn", f"{directory} is empty", fix))
     return found
+
+
+def _walls(config: Config, proc: Path) -> list[Finding]:
+    """Return whether handlers that change the system can do so inside the walls of the unit."""
+    pid = Store(absolute(config.settings.state_dir)).holder()
+    names = [name for name in SYSTEM_HANDLERS if (config.local.handler_dir / name).exists()]
+    if pid is None or not names:
+        return []
+    try:
+        is_closed = is_read_only((proc / str(pid) / "mountinfo").read_text(), "/usr")
+    except OSError:
+        return []
+    if not is_closed:
+        return [Finding("walls", "ok", "handlers may change the system")]
+    fix = "add system-changes.conf, as its head says (/usr/share/doc/thingjobs-agent/examples)"
+    return [Finding("walls", "warn", f"{names[0]} cannot write to the system in this unit", fix)]
+
+
+def is_read_only(mountinfo: str, path: str) -> bool:
+    """Tell whether a process with these mounts sees a path as read-only."""
+    points = [(fields[4], fields[5].split(",")) for fields in map(str.split, mountinfo.splitlines())]
+    above = [(point, how) for point, how in points if f"{path}/".startswith(point.rstrip("/") + "/")]
+    # The last of the deepest mounts lies on top.
+    return bool(above) and "ro" in max(enumerate(above), key=lambda each: (len(each[1][0]), each[0]))[1][1]
 
 
 def _programs(config: Config) -> list[Finding]:

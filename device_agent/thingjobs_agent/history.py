@@ -16,8 +16,8 @@ import msgspec
 from thingjobs_protocol.status import JobExecutionStatus
 
 HISTORY_NAME: Final = "history.jsonl"
-FILE_BYTES_MAX: Final = 256 * 1024
-ENTRIES_KEPT: Final = 100
+FILE_BYTES_MAX: Final = 64 * 1024
+ENTRIES_KEPT: Final = 50
 """How many remain when the file is full; an entry has at most 11 KiB, mostly 200 bytes."""
 
 

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from thingjobs_agent import handlers
 from thingjobs_agent.checkpoint import WORK_NAME
@@ -27,6 +27,7 @@ from thingjobs_agent.events import (
 from thingjobs_agent.joblog import JobLog, log_path
 from thingjobs_agent.kin import Kin
 from thingjobs_agent.local import Local
+from thingjobs_agent.logs import Log
 from thingjobs_agent.process import Files, HandlerProcess
 from thingjobs_agent.redaction import Secrets
 from thingjobs_agent.work import Identity
@@ -46,7 +47,7 @@ class Steps:
         allowed_environment: Iterable[str],
         secrets: Secrets,
         deliver: Callable[[Input | BaseException], None],
-        log: Any,
+        log: Log,
     ) -> None:
         """Take the rules of the device, and `deliver`, which gets how steps go on and end."""
         self._local = local
@@ -133,7 +134,7 @@ class Steps:
         with contextlib.suppress(FileNotFoundError):
             for entry in (self._state_dir / WORK_NAME).iterdir():
                 if entry.name != kept_name:
-                    _remove(entry)
+                    remove_tree(entry)
 
     async def _run(self, process: HandlerProcess, log: JobLog, temporary: Path | None) -> None:
         try:
@@ -142,7 +143,7 @@ class Steps:
         finally:
             log.close()
         if temporary is not None:
-            _remove(temporary)
+            remove_tree(temporary)
         self._process = None
         self._deliver(ended)
 
@@ -167,10 +168,9 @@ class Steps:
     def _files(self, command: StartStep, run_as: handlers.RunAs | None) -> Files:
         """Return where a step works: one directory for all steps of a job, or one for another user alone."""
         if run_as is not None:
-            import tempfile  # noqa: PLC0415 - rarely needed, and not small
-
             # The state directory is closed to other users.
-            directory = Path(tempfile.mkdtemp(prefix="thingjobs-"))
+            directory = Path(os.environ.get("TMPDIR", "/tmp"), f"thingjobs-{os.urandom(8).hex()}")  # noqa: S108
+            directory.mkdir(mode=0o700)
             os.chown(directory, run_as.uid, run_as.gid)
         else:
             directory = self._state_dir / WORK_NAME / _directory_name(command.identity)
@@ -203,7 +203,22 @@ def _utc() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _remove(directory: Path) -> None:
-    import shutil  # noqa: PLC0415 - not needed while idle
+def remove_tree(directory: Path) -> None:
+    """Remove what a handler left, as far as that can be done. Works on open directories, so that nobody can
+    put a link in the way; shutil does the same, and brings half a megabyte of archives with it.
+    """
+    # A tree may also be deeper than Python can go.
+    with contextlib.suppress(OSError, RecursionError):
+        for _, directories, files, descriptor in os.fwalk(directory, topdown=False):
+            for name in (*files, *directories):
+                with contextlib.suppress(OSError):
+                    _remove_entry(name, descriptor)
+        directory.rmdir()
 
-    shutil.rmtree(directory, ignore_errors=True)
+
+def _remove_entry(name: str, descriptor: int) -> None:
+    """Remove a file, a link or an empty directory."""
+    try:
+        os.unlink(name, dir_fd=descriptor)
+    except (IsADirectoryError, PermissionError):
+        os.rmdir(name, dir_fd=descriptor)

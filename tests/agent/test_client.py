@@ -7,10 +7,10 @@ import socket
 from typing import Any
 
 import pytest
-import structlog
 
 from thingjobs_agent.client import MqttClient, SubscribeError, backoff_seconds, end
 from thingjobs_agent.config import Settings, broker_of
+from thingjobs_agent.logs import Log
 
 
 def test_backoff_doubles_to_its_limit() -> None:
@@ -55,7 +55,7 @@ def client_of(**settings: Any) -> MqttClient:
         is_session_persistent=given.persistent_session,
         deliver=lambda given: None,
         jitter=lambda: 0.0,
-        log=structlog.get_logger(),
+        log=Log(),
     )
 
 

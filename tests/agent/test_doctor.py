@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import os
 import socket
 import ssl
@@ -14,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.agent.authority import Authority
 from thingjobs_agent import findings, inquiry
 from thingjobs_agent.checkpoint import Store
 from thingjobs_agent.config import load_config
@@ -104,53 +101,41 @@ def test_expiry_is_told_in_time(days: int, verdict: str, detail: str) -> None:
     assert (found.verdict, found.detail) == (verdict, detail)
 
 
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw
+23 22 0:5 / /proc rw,nosuid - proc proc rw
+{}24 22 8:1 /usr/local /usr/local rw - ext4 /dev/root rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("", False),
+        ("25 22 8:1 /usr /usr ro,relatime - ext4 /dev/root rw\n", True),
+        ("25 22 8:1 / / ro - ext4 /dev/root rw\n", True),
+        ("25 22 8:1 /usr /usr ro - ext4 /dev/root rw\n26 22 8:1 /usr /usr rw - ext4 /dev/root rw\n", False),
+    ],
+)
+def test_walls_of_the_unit_are_seen(more: str, expected: bool) -> None:
+    """Handlers that install packages cannot, where the unit makes the system read-only."""
+    assert findings.is_read_only(MOUNTS.format(more), "/usr") is expected
+
+
+def test_handler_behind_walls_is_told(tmp_path: Path) -> None:
+    """Of interest where there is such a handler, and an agent."""
+    (tmp_path / "handlers").mkdir()
+    (tmp_path / "handlers" / "install-packages.sh").touch(0o755)
+    assert "walls" not in local(tmp_path)
+    store = Store(tmp_path / "state")
+    store.prepare()
+    found = local(tmp_path)["walls"]
+    store.close()
+    is_closed = findings.is_read_only(Path("/proc/self/mountinfo").read_text(), "/usr")
+    assert found.verdict == ("warn" if is_closed else "ok")
+
+
 # -- the network
-
-
-class Authority:
-    """A certificate authority for one test, with the files that settings name."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test authority")])
-        self.ca = self._write("ca.pem", self._issued(self._name, self._key, None, is_ca=True))
-
-    def issue(self, name: str, *, days: int = 90) -> tuple[str, str]:
-        """Files of a certificate and its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        certificate = self._write(f"{name}.pem", self._issued(subject, key, name, days=days))
-        key_bytes = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return certificate, self._write(f"{name}.key", key_bytes)
-
-    def _issued(
-        self, subject: x509.Name, key: Any, host: str | None, *, days: int = 90, is_ca: bool = False
-    ) -> bytes:
-        now = dt.datetime.now(dt.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=100))
-            .not_valid_after(now + dt.timedelta(days=days, hours=1))
-            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        )
-        if host is not None:
-            names = x509.SubjectAlternativeName([x509.DNSName(host)])
-            builder = builder.add_extension(names, critical=False)
-        made = builder.sign(self._key, hashes.SHA256())
-        return made.public_bytes(serialization.Encoding.PEM)
-
-    def _write(self, name: str, data: bytes) -> str:
-        path = self.directory / name
-        path.write_bytes(data)
-        path.chmod(0o600)
-        return str(path)
 
 
 @asynccontextmanager

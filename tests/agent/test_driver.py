@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-import structlog
 
 from thingjobs_agent import driver
 from thingjobs_agent.checkpoint import Store
@@ -17,6 +15,7 @@ from thingjobs_agent.driver import Driver
 from thingjobs_agent.errors import StateDirectoryError
 from thingjobs_agent.events import Command, Stop, StoreCheckpoint
 from thingjobs_agent.local_link import LocalLink
+from thingjobs_agent.logs import Log
 from thingjobs_agent.notify import Notifier
 from thingjobs_agent.work import Checkpoint, Phase
 
@@ -47,7 +46,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FullDisk:
 
 def driver_of(store: Store) -> Driver:
     config = load_config(None, {"thing": "press-7", "handler_dir": str(store.directory)}, {})
-    log: Any = structlog.get_logger()
+    log = Log()
     link = LocalLink(msgspec.Raw(b"null"), lambda _: None)
     return Driver(config, store, log, link.bind, Notifier({}))
 

@@ -151,7 +151,7 @@ async def test_hostile_messages_are_passed_over(agent: Agent, served: Served) ->
 
 
 async def test_memory_of_an_idle_agent_is_small(agent: Agent, served: Served) -> None:
-    """Architecture 3: at most 28 MiB on a gateway; development machines have rich, which structlog loads."""
+    """Architecture 3: at most 28 MiB on a gateway; this machine may have larger libraries."""
     agent.start()
     await served.until(lambda: bool(served.service.requests))
     assert agent.process is not None

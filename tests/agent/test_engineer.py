@@ -143,6 +143,29 @@ async def test_job_may_restart_the_agent(tmp_path: Path, agent: Agent, served: S
     assert Store(agent.state_dir).holder() == agent.process.pid
 
 
+# Told to look as soon as it can be found, long before it looks.
+EARLY = """
+import os, signal
+from thingjobs_agent.checkpoint import Store
+real = Store.prepare
+def prepare(self):
+    real(self)
+    os.kill(self.holder() or os.getpid(), signal.SIGUSR1)
+Store.prepare = prepare
+import thingjobs_agent.cli
+thingjobs_agent.cli.run()
+"""
+
+
+async def test_agent_that_is_told_to_look_while_it_starts_goes_on(agent: Agent, served: Served) -> None:
+    """The signal would end it otherwise, and hold would kill what it is to hold."""
+    agent.handler("a.sh", "exit 0\n")
+    agent.program = ["-c", EARLY]
+    agent.start()
+    await served.publish(served.service.queue("J1", document("a.sh")))
+    assert (await served.until_over("J1"))[0] is Status.SUCCEEDED
+
+
 # The kernel's boot_id as a file, and a reboot that changes it and takes the agent's power away.
 PROGRAM = """
 import pathlib, sys

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.benchmarks import __main__ as bench
-from tests.benchmarks import abuse, load, servers
+from tests.benchmarks import abuse, load, recovery, servers
 from tests.support import free_port, require_program
 
 SOUND = load.Result("rr", 100, 1, 1000, 1, 2, 3, 4000, 0, 0, 0, 0, 0.1, 20, 120, [90, 5])
@@ -99,6 +99,16 @@ def test_the_load_generator_measures_mosquitto(program: Path, tmp_path: Path, mo
     assert found.accepted == pytest.approx(found.per_s, rel=0.5)
     assert 0 < found.p50_ms <= found.p99_ms <= found.max_ms
     assert len(found.cpu) == 2
+
+
+@pytest.mark.broker
+def test_the_store_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """A small state through all of it: filled, recovered, put under load, recovered with a journal."""
+    size = ("--executions", "2000", "--per-thing", "4", "--journal-mib", "1", "--seconds", "1")
+    assert recovery.main([*size, "--without-service"]) == 0
+    output = capsys.readouterr().out
+    assert "| 2,000 | 4 | " in output
+    assert output.count("aim at ") == 5
 
 
 @pytest.mark.broker

@@ -7,6 +7,9 @@ async with Rig() as rig:
 
 import asyncio
 import json
+import threading
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, NamedTuple, Self
 
 import pytest
@@ -58,11 +61,35 @@ class RigClock:
         raise AssertionError("nothing to follow")
 
 
+class SharedDisk(SimulatedDisk):
+    """A simulated disk for several threads: one operation at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = threading.RLock()
+
+
+def _in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(self: SharedDisk, *arguments: Any, **options: Any) -> Any:
+        with self._turn:
+            return method(self, *arguments, **options)
+
+    return call
+
+
+for _name in (
+    *("make_directory", "list_names", "create", "open", "read", "rename", "remove", "sync_directory"),
+    *("free_bytes", "write", "truncate", "sync", "after_power_cut"),
+):
+    setattr(SharedDisk, _name, _in_turn(getattr(SimulatedDisk, _name)))
+
+
 class Rig:
     """See the module. `published` holds every message in order."""
 
-    def __init__(self, disk: SimulatedDisk | None = None, store: Store | None = None) -> None:
-        self.disk = disk or SimulatedDisk()
+    def __init__(self, disk: SharedDisk | None = None, store: Store | None = None) -> None:
+        self.disk = disk or SharedDisk()
         self.store = store or Store(self.disk, self.disk.root, reserve_bytes=10_000)
         self.clock = RigClock()
         self.published: list[Message] = []

@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from tests.broker.core.world import MINUTE_MS, check_consistency, picture
-from tests.broker.rig import Rig
+from tests.broker.rig import Rig, SharedDisk
 from tests.broker.store.faults import SimulatedDisk
 from thingjobs_broker.core.state import State
 from thingjobs_broker.store.errors import JournalFailed
@@ -71,7 +71,7 @@ async def test_below_the_reserve_changes_are_refused_and_reads_go_on() -> None:
 @pytest.mark.asyncio
 async def test_a_start_on_a_full_disk_serves_reads() -> None:
     """What fell due while the service was down fires once there is room."""
-    disk = SimulatedDisk()
+    disk = SharedDisk()
     async with Rig(disk) as rig:
         await rig.create_job("J1", "A", "B")
         await rig.device("B", "start-next", stepTimeoutInMinutes=1)
@@ -195,7 +195,7 @@ async def test_timers_and_retention_wait_until_changes_are_taken() -> None:
 @pytest.mark.asyncio
 async def test_a_stop_in_the_middle_of_the_trouble_leaves_what_is_durable() -> None:
     """No snapshot is taken of a state that is ahead of the disk."""
-    disk = SimulatedDisk()
+    disk = SharedDisk()
     async with Rig(disk) as rig:
         await rig.create_job("J1", "A")
         durable = picture(rig.state)

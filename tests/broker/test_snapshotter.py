@@ -8,13 +8,12 @@ from random import Random
 import pytest
 
 from tests.broker.core.world import check_consistency, picture
-from tests.broker.rig import Rig
-from tests.broker.store.faults import SimulatedDisk
+from tests.broker.rig import Rig, SharedDisk
 from tests.broker.test_disk_trouble import on_disk
 from thingjobs_broker import snapshotter as snapshotter_module
 from thingjobs_broker.core.records import ClockStepped
 from thingjobs_broker.snapshotter import Policy, Snapshotter
-from thingjobs_broker.store import capture
+from thingjobs_broker.store import capture, journal
 from thingjobs_broker.store.snapshot import positions
 
 
@@ -25,7 +24,7 @@ def snapshots(rig: Rig) -> list[int]:
 
 def leftovers(rig: Rig) -> list[str]:
     """What a snapshot that was not finished left behind."""
-    return [path.name for path in rig.disk._seen if path.suffix == ".tmp"]
+    return [path.name for path in list(rig.disk._seen) if path.suffix == ".tmp"]
 
 
 @pytest.mark.asyncio
@@ -61,7 +60,7 @@ async def test_a_snapshot_is_kept_back_until_the_journal_holds_what_it_holds() -
     """Otherwise a power cut would leave a snapshot of a state that never was."""
     may_sync = threading.Event()
 
-    class SlowDisk(SimulatedDisk):
+    class SlowDisk(SharedDisk):
         def sync(self, operation: str, path: object, inode: object) -> None:
             if operation == "sync_data" and str(path).endswith(".log"):
                 assert may_sync.wait(5)
@@ -120,6 +119,25 @@ async def test_a_snapshot_that_fails_is_tried_again_later(operation: str) -> Non
         assert await taker.take()
         assert picture(on_disk(rig.disk)) == picture(rig.state)
         await taker.close()
+
+
+@pytest.mark.asyncio
+async def test_two_snapshots_are_kept_and_no_journal_that_neither_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Item 1: what is useless goes once the new one is durable."""
+    monkeypatch.setattr(journal, "SEGMENT_BYTES_MAX", 1)
+    monkeypatch.setitem(journal.Journal.open.__func__.__kwdefaults__, "segment_bytes_max", 1)  # type: ignore[attr-defined]
+    async with Rig() as rig:
+        taken = []
+        for number in range(4):
+            await rig.create_job(f"J{number}", "A")
+            assert await rig.snapshotter.take()
+            taken.append(rig.runner.commits.position)
+        assert snapshots(rig) == taken[-2:]
+        first = min(rig.disk.list_names(rig.disk.root / "journal"))
+        assert int(first[:20]) == taken[-2] + 1
+        assert picture(on_disk(rig.disk)) == picture(rig.state)
 
 
 @pytest.mark.asyncio

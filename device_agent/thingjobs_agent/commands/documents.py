@@ -24,6 +24,7 @@ from thingjobs_agent.facts import facts_of_device
 from thingjobs_agent.joblog import log_path
 from thingjobs_agent.local import shown_rule
 from thingjobs_agent.local_link import LocalLink
+from thingjobs_agent.logs import Log
 from thingjobs_agent.members import DocumentError
 from thingjobs_agent.process import Files
 from thingjobs_agent.report import step_label
@@ -105,13 +106,10 @@ def run_document(options: argparse.Namespace) -> int:
 
 
 async def _drive(config: Config, store: Store, text: bytes, *, is_quiet: bool) -> LocalLink:
-    import structlog  # noqa: PLC0415 - not for the other commands
-
-    from thingjobs_agent.driver import Driver  # noqa: PLC0415 - as above
-    from thingjobs_agent.logs import configure  # noqa: PLC0415 - as above
+    from thingjobs_agent.driver import Driver  # noqa: PLC0415 - the MQTT library
     from thingjobs_agent.notify import Notifier  # noqa: PLC0415 - as above
 
-    configure("text", "error")
+    log = Log("text", "error")
     link = LocalLink(msgspec.Raw(text), lambda line: None if is_quiet else print_lines([line]))
     # Nothing here outlives a reboot, so no handler may ask for one.
     config = Config(
@@ -122,7 +120,7 @@ async def _drive(config: Config, store: Store, text: bytes, *, is_quiet: bool) -
     )
     is_again = True
     while is_again:
-        is_again = await Driver(config, store, structlog.get_logger(), link.bind, Notifier({})).run()
+        is_again = await Driver(config, store, log, link.bind, Notifier({})).run()
     return link
 
 

@@ -7,10 +7,11 @@ import asyncio
 import os
 import random
 import re
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from thingjobs_agent import control
 from thingjobs_agent.checkpoint import Store
@@ -25,6 +26,7 @@ from thingjobs_agent.errors import (
     UsageError,
 )
 from thingjobs_agent.lazily import lazily
+from thingjobs_agent.logs import Log, quiet_libraries
 from thingjobs_agent.work import Phase
 
 UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -34,19 +36,16 @@ REASON_CHARACTERS_MAX: Final = 200
 
 def run(options: argparse.Namespace) -> int:
     """Connect and run jobs until stopped."""
-    # The MQTT library and the log are not small, and only this command needs them.
-    import structlog  # noqa: PLC0415
-
-    from thingjobs_agent.logs import configure  # noqa: PLC0415
-
     config = config_of(options)
     settings = config.settings
     broker = broker_of(settings)
     check_handler_dir(config.local.handler_dir)
     store = Store(absolute(settings.state_dir))
+    # From the lock on we may be told to look; what there is to see is seen at the start anyway.
+    signal.signal(control.LOOK_SIGNAL, signal.SIG_IGN)
     store.prepare()
-    configure(settings.log_format, settings.log_level)
-    log = structlog.get_logger().bind(thing_name=settings.thing)
+    log = Log(settings.log_format, settings.log_level, thing_name=settings.thing)
+    quiet_libraries()
     try:
         is_restart = asyncio.run(_drive(config, broker, store, log))
     except AgentError:
@@ -57,14 +56,16 @@ def run(options: argparse.Namespace) -> int:
     finally:
         store.close()
     if is_restart:
+        signal.signal(control.LOOK_SIGNAL, signal.SIG_IGN)
         # The same process begins anew: nobody has to be there to start it again.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves
     log.info("Stopped", action="stopped")
     return EXIT_OK
 
 
-async def _drive(config: Config, broker: Broker, store: Store, log: Any) -> bool:
-    lazily("urllib.request")
+async def _drive(config: Config, broker: Broker, store: Store, log: Log) -> bool:
+    for name in ("urllib.request", "uuid", "hashlib"):
+        lazily(name)
     from thingjobs_agent.client import MqttClient  # noqa: PLC0415 - the MQTT library
     from thingjobs_agent.driver import Driver  # noqa: PLC0415 - as above
     from thingjobs_agent.notify import Notifier  # noqa: PLC0415 - as above

@@ -110,8 +110,9 @@ def test_a_slice_is_bounded_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch
     assert picture(world.recovered()) == picture(world.state)
 
 
-def test_young_jobs_are_not_even_looked_at() -> None:
+def test_young_jobs_are_not_even_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is older than its job, so a pass over a young store costs nothing."""
+    monkeypatch.setattr(retention, "FORGET_SLICE", 2)
     world = World("A")
     for number in range(5):
         world.create_job(f"J{number}", "A")

@@ -12,7 +12,7 @@ import pytest
 from tests.broker.core.test_state import ACTIONS, perform
 from tests.broker.core.world import World, check_consistency, picture
 from thingjobs_broker.core.entities import Execution, Job, Thing
-from thingjobs_broker.core.records import KINDS, ClockStepped
+from thingjobs_broker.core.records import KINDS, ClockStepped, ExecutionQueued
 from thingjobs_broker.core.state import State
 from thingjobs_broker.store import capture, rows
 from thingjobs_broker.store.capture import Capture
@@ -132,6 +132,27 @@ def test_a_job_deleted_meanwhile_is_part_of_it() -> None:
     world.forget(world.now_ms)
     assert world.state.jobs == {}
     one.check(world)
+
+
+def test_an_execution_queued_meanwhile_is_not_part_of_it() -> None:
+    """Of a job that was there before, too: it ends where it ended."""
+    world = World("A", "B")
+    world.create_job("J1", "A")
+    one = Interleaved(world)
+    world.state.apply(record := ExecutionQueued("B", "J1", 1, 2, world.now_ms))
+    world.journal.append(record)
+    one.check(world)
+
+
+def test_pending_executions_come_back_in_queue_order() -> None:
+    """Not in that of their jobs: a retry of an old one goes to the end (A14)."""
+    world = World("A")
+    retry = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 1}]}
+    world.create_job("J1", "A", jobExecutionsRetryConfig=retry)
+    world.create_job("J2", "A")
+    world.update("A", "J1", "FAILED")
+    restored = restore(unpacked(captured(world.state)))
+    assert list(restored.things["A"].pending) == list(world.thing("A").pending) == ["J2", "J1"]
 
 
 def test_a_step_of_the_clock_breaks_it() -> None:

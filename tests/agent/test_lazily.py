@@ -1,0 +1,60 @@
+"""Modules that stay out of memory until somebody uses them, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.broker
+
+
+def printed(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_module_is_loaded_at_its_first_use() -> None:
+    """And is the real one then, for whoever has imported it before."""
+    code = """
+import sys
+from thingjobs_agent.lazily import lazily
+lazily("urllib.request")
+import urllib.request
+before = "http.client" in sys.modules
+found = urllib.request.getproxies, urllib.request.Request
+import urllib.request as again
+print(before, "http.client" in sys.modules, found[0] is again.getproxies, again.__spec__ is not None)
+"""
+    assert printed(code) == "False True True True"
+
+
+def test_module_that_is_loaded_stays_as_it_is() -> None:
+    """Nothing is taken away from anybody."""
+    code = "import uuid; from thingjobs_agent.lazily import lazily; lazily('uuid')\n"
+    code += "import uuid as again; print(uuid is again)"
+    assert printed(code) == "True"
+
+
+AGENT = """
+import asyncio, pathlib, sys
+from thingjobs_agent.checkpoint import Store
+from thingjobs_agent.commands import running
+from thingjobs_agent.config import load_config
+
+async def drive():
+    # Without a broker it fails when all is imported.
+    try:
+        await running._drive(load_config(None, {"thing": "x"}, {}), None, Store(pathlib.Path("x")), None)
+    except AttributeError:
+        print("aiomqtt" in sys.modules)
+
+asyncio.run(drive())
+print({"http.client", "email", "structlog", "rich", "tarfile", "tempfile"} & set(sys.modules))
+"""
+
+
+def test_agent_does_without_what_it_does_not_need() -> None:
+    """Issue 6: memory of an idle agent."""
+    assert printed(AGENT) == "True\nset()"
