@@ -37,6 +37,14 @@ KEPT_EXECUTIONS = 3
 IDLE_SECONDS = 20
 TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
+# An agent that does not wait longer and longer for a link that is cut on purpose.
+IMPATIENT = """
+import thingjobs_agent.client as client
+client.BACKOFF_SECONDS_MIN = client.BACKOFF_SECONDS_MAX = 0.05
+import thingjobs_agent.cli
+thingjobs_agent.cli.run()
+"""
+
 # The handler says when it began, as its first act, in nanoseconds since the epoch.
 HANDLER = "#!/bin/sh\nexec date +%s%N\n"
 
@@ -205,9 +213,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--cuts", action="store_true", help="cut the link at random times")
     parser.add_argument("--seed", type=int, default=1, help="of the cuts")
     parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
-    parser.add_argument("--program", nargs="+", default=[sys.executable, "-m", "thingjobs_agent"])
+    parser.add_argument("--program", nargs="+")
     parser.add_argument("--json", action="store_true", help="print all figures at the end")
     options = parser.parse_args(arguments)
+    if options.program is None:
+        how = ["-c", IMPATIENT] if options.cuts else ["-m", "thingjobs_agent"]
+        options.program = [sys.executable, *how]
     with tempfile.TemporaryDirectory(prefix="thingjobs-bench-") as name:
         Path(name).chmod(0o755)
         figures = asyncio.run(measure(options, Path(name)))
