@@ -10,6 +10,7 @@ from typing import IO, Final
 
 from thingjobs_agent.output import Tail
 from thingjobs_agent.redaction import Redactor
+from thingjobs_agent.watching import forget, watch
 
 READ_BYTES_MAX: Final = 65_536
 DRAIN_SECONDS: Final = 1.0
@@ -30,7 +31,7 @@ class Drain:
         self._loop = asyncio.get_running_loop()
         self.is_at_end = asyncio.Event()
         os.set_blocking(pipe.fileno(), False)
-        self._loop.add_reader(pipe.fileno(), self._read)
+        watch(self._loop, pipe.fileno(), self._read)
 
     def _read(self) -> None:
         try:
@@ -42,7 +43,7 @@ class Drain:
         if chunk:
             self._pass_on(self._redactor.feed(chunk))
         else:
-            self._loop.remove_reader(self._pipe.fileno())
+            forget(self._loop, self._pipe.fileno())
             self.is_at_end.set()
 
     def _pass_on(self, data: bytes) -> None:
@@ -52,7 +53,8 @@ class Drain:
 
     def close(self) -> None:
         """Stop reading, and pass on what was held back."""
-        self._loop.remove_reader(self._pipe.fileno())
+        if not self.is_at_end.is_set():
+            forget(self._loop, self._pipe.fileno())
         self._pipe.close()
         self._pass_on(self._redactor.flush())
 

@@ -27,6 +27,7 @@ from thingjobs_agent.kin import Kin
 from thingjobs_agent.output import Tail
 from thingjobs_agent.progress import Progress
 from thingjobs_agent.redaction import Redactor, Secrets
+from thingjobs_agent.watching import forget, watch
 
 PROGRESS_POLL_SECONDS: Final = 0.25
 PROGRESS_READS_AT_END_MAX: Final = 16
@@ -124,6 +125,9 @@ class HandlerProcess:
             await asyncio.wait((ended, asked), return_when=asyncio.FIRST_COMPLETED)
             if self._stop_asked.is_set():
                 await self._end_all(pid, ended)
+            else:
+                # A fault in waiting must not pass for the end.
+                ended.result()
         finally:
             asked.cancel()
             ended.cancel()
@@ -203,11 +207,11 @@ async def _ended(pid: int) -> None:
         return
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
-    loop.add_reader(descriptor, readable.set)
     try:
+        watch(loop, descriptor, readable.set)
         await readable.wait()
     finally:
-        loop.remove_reader(descriptor)
+        forget(loop, descriptor)
         os.close(descriptor)
 
 

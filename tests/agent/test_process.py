@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -240,6 +241,24 @@ async def test_kernel_without_pidfds_is_polled(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "pidfd_open", missing)
     assert (await ended(tmp_path, "sleep 0.1; exit 3")).exit_status == 3
+
+
+@pytest.mark.parametrize("kind", ["reader", "writer", "both"])
+async def test_leftovers_of_others_in_the_loop_do_no_harm(tmp_path: Path, kind: str) -> None:
+    """Found in a soak with link cuts: aiomqtt leaves registrations of closed sockets behind."""
+    loop = asyncio.get_running_loop()
+    ends = [end for _ in range(10) for end in socket.socketpair()]
+    for end in ends:
+        if kind != "writer":
+            loop.add_reader(end, lambda: None)
+        if kind != "reader":
+            loop.add_writer(end, lambda: None)
+        end.close()
+    before = descriptor_count()
+    for _ in range(10):
+        result = await ended(tmp_path, "echo out; sleep 0.01; exit 3")
+        assert (result.exit_status, result.std_out) == (3, "out")
+    assert descriptor_count() == before
 
 
 async def test_descriptors_do_not_pile_up(tmp_path: Path) -> None:

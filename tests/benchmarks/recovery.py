@@ -316,11 +316,10 @@ async def _under_load(store: Store, state: State, seconds: int) -> dict[str, Any
     snapshotter = Snapshotter(runner, store, Policy(1, 0.0))
     before, *pauses_before = await devices.run(lambda elapsed: elapsed >= seconds)
     started_at = time.perf_counter()
-    taking = asyncio.ensure_future(snapshotter.take())
+    taking = asyncio.ensure_future(_snapshots(snapshotter, started_at + seconds))
     during, pause, own_pause = await devices.run(lambda _: taking.done())
-    snapshot_s = time.perf_counter() - started_at
+    snapshot_s = (time.perf_counter() - started_at) / taking.result()
     after, *pauses_after = await devices.run(lambda elapsed: elapsed >= seconds)
-    assert taking.result(), "the snapshot failed"
     assert not failures, failures
     await snapshotter.close()
     await runner.close()
@@ -335,27 +334,48 @@ async def _under_load(store: Store, state: State, seconds: int) -> dict[str, Any
     }
 
 
+async def _snapshots(snapshotter: Snapshotter, until: float) -> int:
+    """Takes one after the other; of a small state one is over too soon for its load to be measured."""
+    count = 0
+    while not count or time.perf_counter() < until:
+        assert await snapshotter.take(), "the snapshot failed"
+        count += 1
+    return count
+
+
 # What syncing costs
 
 
 def syncing(folder: Path, seconds: int, rounds: int) -> list[str]:
-    """The whole service with its journal synced, and the same with syncing off, in turn."""
+    """The whole service with its journal synced, and the same with syncing off, in turn.
+
+    Who waits for the disk loses its core to whoever else wants it, so of three times the rounds the quietest
+    third counts.
+    """
     program = load.build(folder)
-    rates: dict[bool, list[float]] = {True: [], False: []}
-    for _ in range(rounds):
-        for synced in (True, False):
-            with servers.jobs_service(folder, DEVICES, synced=synced) as server:
-                options = ("-n", str(DEVICES), "-x", servers.THING_PREFIX)
-                result = load.run(program, "cycle", server.port, *options, seconds=seconds, pids=server.pids)
-            if result.complaints():
-                raise load.BenchmarkError(", ".join(result.complaints()))
-            rates[synced].append(result.per_s)
-    ratio = statistics.median(on / off for on, off in zip(rates[True], rates[False], strict=True))
-    on, off = statistics.median(rates[True]), statistics.median(rates[False])
+    pairs = [
+        [_cycles(folder, program, seconds, synced=synced) for synced in (True, False)]
+        for _ in range(3 * rounds)
+    ]
+    pairs.sort(key=lambda pair: max(result.other_cpu for result in pair))
+    pairs = pairs[:rounds]
+    on, off = (statistics.median(result.per_s for result in column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(synced.per_s / unsynced.per_s for synced, unsynced in pairs)
+    others = max(result.other_cpu for pair in pairs for result in pair)
     return [
         f"the service with {DEVICES} devices: {on:,.0f} durable requests/s, {off:,.0f}/s with syncing off",
+        f"(other programs used up to {others:.0f} % of a core meanwhile)",
         _aim("durable / with syncing off", ratio, "at least", 0.8),
     ]
+
+
+def _cycles(folder: Path, program: Path, seconds: int, *, synced: bool) -> load.Result:
+    with servers.jobs_service(folder, DEVICES, synced=synced) as server:
+        options = ("-n", str(DEVICES), "-x", servers.THING_PREFIX)
+        result = load.run(program, "cycle", server.port, *options, seconds=seconds, pids=server.pids)
+    if result.complaints():
+        raise load.BenchmarkError(", ".join(result.complaints()))
+    return result
 
 
 if __name__ == "__main__":
