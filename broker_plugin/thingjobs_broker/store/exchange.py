@@ -1,6 +1,7 @@
 """A store as readable JSON lines, and back: all that a snapshot holds, fields by name.
 
-    {"store": {"version": 1, "queue_position": 3, ...}}      first
+    {"store": {"version": 2, "queue_position": 3, ...}}      first
+    {"templates": {"template_id": "update", ...}}            one of each; so are tags and group_timeouts
     {"thing": {"index": 0, "thing_name": "press-7", ...}}    all of them before the first job
     {"job": {"index": 0, "job_id": "update", ...}}           before its executions
     {"execution": {"job_id": "update", "thing_name": "press-7", "status": "SUCCEEDED", ...}}
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.state import State
 
 _NUMBERS: Final = {status.value: number for number, status in enumerate(rows.STATUSES)}
+_TABLES: Final = {table.attribute: (kind, table.fields) for kind, table in rows.TABLES.items()}
 
 
 class ImportRefused(StoreError):
@@ -68,6 +70,10 @@ def _exported(state: State) -> Iterator[dict[str, Any]]:
                     yield {"thing": {"index": index, **dict(zip(rows.THING_FIELDS, row, strict=True))}}
             elif kind == rows.JOB:
                 yield {"job": dict(zip(rows.JOB_FIELDS, rest[0], strict=True))}
+            elif kind in rows.TABLES:
+                table = rows.TABLES[kind]
+                for row in rest[0]:
+                    yield {table.attribute: dict(zip(table.fields, row, strict=True))}
             else:
                 job = state.job_order[rest[0]]
                 assert job is not None, rest[0]
@@ -124,6 +130,9 @@ def _object(kind: str, fields: dict[str, Any], job_indexes: dict[str, int]) -> r
         fields["details"] = msgpack.packb(fields["details"]) if fields["details"] else b""
         fields["timeline"] = b"".join(msgpack.packb(entry) for entry in fields["timeline"])
         return rows.EXECUTIONS, job_index, [_row(rows.EXECUTION_FIELDS, fields)]
+    if kind in _TABLES:
+        number, names = _TABLES[kind]
+        return number, [_row(names, fields)]
     raise ValueError(f"expected a store, thing, job or execution, found {kind[:40]!r}")
 
 

@@ -34,8 +34,8 @@ def restore(objects: Iterator[Any]) -> State:
 def _restore(objects: Iterator[Any]) -> State:
     state = State()
     mark, version, kept = next(objects)
-    if mark != rows.MARK or version != rows.VERSION:
-        message = f"expected rows of version {rows.VERSION}, found {version!r}"
+    if mark != rows.MARK or version not in rows.VERSIONS_READ:
+        message = f"expected rows of version {rows.VERSION} or older, found {version!r}"
         raise ValueError(message)
     rows.read_globals(state, kept)
     for kind, *rest in objects:
@@ -48,6 +48,9 @@ def _restore(objects: Iterator[Any]) -> State:
         elif kind == rows.JOB:
             job = rows.read_job(rest[0])
             state.jobs[job.job_id] = state.job_order[job.index] = job
+        elif kind in rows.TABLES:
+            for row in rest[0]:
+                rows.TABLES[kind].add(state, row)
         else:
             message = f"unknown kind of object {kind!r}"
             raise ValueError(message)

@@ -3,9 +3,12 @@
 Layout of the stream, each line one msgpack object:
 
     ["thingjobs", version, globals]            first, once
+    [kind of a table, [row, row, ...]]         small things by name: templates, tags (see `TABLES`)
     [THINGS, [row, row, ...]]                  all of them before the first job
     [JOB, row]                                 before the executions of that job
     [EXECUTIONS, index of the job, [row, ...]]
+
+Version 1 had the tables among the globals, whole.
 
 A row holds the fields named below by position. New fields go to the end of a row, so that older snapshots
 stay readable. A thing begins with its place in `State.thing_order`; of a job's executions the row tells how
@@ -15,7 +18,7 @@ many it had, holes of deleted ones included.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -31,11 +34,15 @@ if TYPE_CHECKING:
 Row = list[Any] | tuple[Any, ...]
 
 MARK: Final = "thingjobs"
-VERSION: Final = 1
+VERSION: Final = 2
+VERSIONS_READ: Final = (1, 2)
 
 THINGS: Final = 1
 JOB: Final = 2
 EXECUTIONS: Final = 3
+TEMPLATES: Final = 4
+TAGS: Final = 5
+GROUP_TIMEOUTS: Final = 6
 
 STATUSES: Final = (
     JobExecutionStatus.QUEUED,
@@ -93,8 +100,53 @@ _TO_JOB: Final[dict[str, Callable[[Any], Any]]] = {
 _thing_fields = attrgetter(*THING_FIELDS)
 
 
+class Table(NamedTuple):
+    """A dictionary of the state that goes into rows of its own.
+
+    Its values are replaced, never changed in place: a copy of the dictionary is its state at that moment.
+    `fields` are those of a row, as an export names them too; append only, as with the other rows.
+    """
+
+    attribute: str
+    fields: tuple[str, ...]
+    to_row: Callable[[str, Any], Row]
+    add: Callable[[State, Row], None]
+
+
+def _add_template(state: State, row: Row) -> None:
+    template = Template(*row)
+    state.templates[template.template_id] = state.template_order[template.index] = template
+
+
+def _add_tags(state: State, row: Row) -> None:
+    arn, tags = row
+    state.tags[arn] = tags
+
+
+def _add_group_timeouts(state: State, row: Row) -> None:
+    group_name, default_minutes, maximum_minutes = row
+    state.group_timeouts[group_name] = default_minutes, maximum_minutes
+
+
+TABLES: Final = {
+    TEMPLATES: Table(
+        "templates",
+        Template.__struct_fields__,
+        lambda _, template: msgspec.structs.astuple(template),
+        _add_template,
+    ),
+    TAGS: Table("tags", ("arn", "tags"), lambda arn, tags: (arn, tags), _add_tags),
+    GROUP_TIMEOUTS: Table(
+        "group_timeouts",
+        ("group_name", "default_minutes", "maximum_minutes"),
+        lambda group_name, minutes: (group_name, *minutes),
+        _add_group_timeouts,
+    ),
+}
+
+
 def header(state: State) -> Row:
-    """Return the first object: what belongs to no thing, job or execution, by name."""
+    """Return the first object: what belongs to no thing, job, execution or table, by name."""
     start = state.last_start
     return (
         MARK,
@@ -103,11 +155,8 @@ def header(state: State) -> Row:
         | {
             "things": len(state.thing_order),
             "jobs": len(state.job_order),
-            "last_start": start and msgspec.structs.astuple(start),
             "templates_end": len(state.template_order),
-            "templates": [msgspec.structs.astuple(template) for template in state.templates.values()],
-            "tags": state.tags,
-            "group_timeouts": state.group_timeouts,
+            "last_start": start and msgspec.structs.astuple(start),
         },
     )
 
@@ -120,14 +169,18 @@ def read_globals(state: State, kept: dict[str, Any]) -> None:
     state.job_order = [None] * kept["jobs"]
     # Older snapshots are of a time without templates and tags.
     state.template_order = [None] * kept.get("templates_end", 0)
-    for fields in kept.get("templates", ()):
-        template = Template(*fields)
-        state.templates[template.template_id] = state.template_order[template.index] = template
-    state.tags = kept.get("tags", {})
-    timeouts = kept.get("group_timeouts", {})
-    state.group_timeouts = {name: (default, maximum) for name, (default, maximum) in timeouts.items()}
     start = kept["last_start"]
     state.last_start = ServiceStarted(*start) if start else None
+    _read_tables_of_version_1(state, kept)
+
+
+def _read_tables_of_version_1(state: State, kept: dict[str, Any]) -> None:
+    for row in kept.get("templates", ()):
+        _add_template(state, row)
+    for row in kept.get("tags", {}).items():
+        _add_tags(state, row)
+    for group_name, minutes in kept.get("group_timeouts", {}).items():
+        _add_group_timeouts(state, (group_name, *minutes))
 
 
 def thing_row(index: int, thing: Thing) -> Row:

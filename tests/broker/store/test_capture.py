@@ -12,7 +12,16 @@ import pytest
 from tests.broker.core.test_state import ACTIONS, perform
 from tests.broker.core.world import World, check_consistency, picture
 from thingjobs_broker.core.entities import Execution, Job, Thing
-from thingjobs_broker.core.records import KINDS, ClockStepped, ExecutionQueued
+from thingjobs_broker.core.records import (
+    KINDS,
+    ClockStepped,
+    ExecutionQueued,
+    GroupTimeoutsChanged,
+    TagsChanged,
+    TemplateCreated,
+    TemplateDeleted,
+    ThingCreated,
+)
 from thingjobs_broker.core.state import State
 from thingjobs_broker.store import capture, rows
 from thingjobs_broker.store.capture import Capture
@@ -176,6 +185,39 @@ def test_slices_are_bounded() -> None:
     assert most == capture.SLICE_ROWS
 
 
+def test_large_rows_make_small_slices() -> None:
+    """Two hundred things with all the attributes they may have would be more than an object may hold."""
+    state = State()
+    attributes = {f"{number:02}" * 20: "\N{HOT SPRINGS}" * 800 for number in range(50)}
+    for number in range(300):
+        state.apply(ThingCreated(f"T{number}", f"id-{number}", 1, "ada", attributes))
+    objects = captured(state)
+    assert max(map(len, objects)) < 2 * capture.SLICE_BYTES
+    assert picture(restore(unpacked(objects))) == picture(state)
+
+
+def test_tags_and_templates_leave_in_slices_too() -> None:
+    """Many of them would stop everybody if they were one object; what changes meanwhile is not among them."""
+    state = State()
+    for number in range(1000):
+        state.apply(TagsChanged(f"arn:{number}", 1, {"key": str(number)}))
+        state.apply(GroupTimeoutsChanged(f"group-{number}", 1, "ada", number + 1, 0))
+    for number in range(20):
+        state.apply(TemplateCreated(f"t{number}", 1, "ada", "", "d" * 32_768, "", {}))
+    before = copy.deepcopy(picture(state))
+    one = Capture(state)
+    objects = one.next_slice() or []
+    for number in range(0, 1000, 3):
+        state.apply(TagsChanged(f"arn:{number}", 2, {}))
+        state.apply(GroupTimeoutsChanged(f"group-{number}", 2, "ada", 7, 7))
+    state.apply(TemplateDeleted("t7", 2, "ada"))
+    while (found := one.next_slice()) is not None:
+        assert sum(map(len, found)) < capture.SLICE_BYTES + 40_000
+        assert all(len(entry[-1]) <= capture.SLICE_ROWS for entry in unpacked(found))
+        objects += found
+    assert picture(restore(unpacked(objects))) == before
+
+
 def test_every_kind_of_record_says_what_it_changes() -> None:
     """A kind that is missing would spoil a snapshot in silence."""
     assert set(capture._TOUCHED) == set(KINDS)
@@ -203,7 +245,8 @@ def test_every_status_has_its_number_on_disk() -> None:
     "objects",
     [
         [],
-        [["thingjobs", 2, {}]],
+        [["thingjobs", 3, {}]],
+        [["thingjobs", 2, HEADER], [5, [["arn", {}, "more"]]]],
         [["something", 1, HEADER]],
         [["thingjobs", 1, {}]],
         [["thingjobs", 1, HEADER], [9, []]],
