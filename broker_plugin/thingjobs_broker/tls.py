@@ -14,7 +14,7 @@ from thingjobs_broker.host import StartError
 
 if TYPE_CHECKING:
     from thingjobs_broker.config import Settings
-    from thingjobs_broker.front.bridge import BridgeReader, BridgeWriter
+    from thingjobs_broker.front.bridge import BridgeWriter
 
 _connection: Final[ContextVar[ssl.SSLObject | None]] = ContextVar("connection", default=None)
 """TLS of the connection that the current task serves."""
@@ -35,14 +35,13 @@ def certified_name() -> str | None:
 class CertificateFront(Front):
     """A front that lets amqtt's authentication see the certificate of the connection it is asked about.
 
-    amqtt's own `session.ssl_object` will not do: of a session that is resumed it is the one of the earlier
-    connection, so that whoever names the client id of a device would pass for the device.
+    amqtt's own `session.ssl_object` will not do: it has been that of another connection in a resumed session.
     """
 
-    async def serve(self, reader: BridgeReader, writer: BridgeWriter) -> None:
-        """Serve a connection in its own task; amqtt's authentication runs in tasks made by this one."""
+    async def lets_in(self, connect_frame: bytes, writer: BridgeWriter) -> bool:
+        """Ask in the connection's own task; the plugins answer in tasks made by this one."""
         _connection.set(writer.get_ssl_info())
-        await super().serve(reader, writer)
+        return await super().lets_in(connect_frame, writer)
 
 
 def check_tls(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.raw_client import RawClient, RefusedError
-from tests.end_to_end.stages import OPERATOR, SERVICE, Stage, log_in, password_of, running, tls_of
+from tests.end_to_end.stages import OPERATOR, SERVICE, AmqttStage, Stage, log_in, password_of, running, tls_of
 from thingjobs_broker.provision.setup import Setup
 
 pytestmark = pytest.mark.broker
@@ -183,3 +183,40 @@ def test_a_session_does_not_pass_to_another_user(stage: Stage, first: str, secon
     with log_in(stage, second, client_id=client_id, clean=False) as thief:
         stage.say(notify)
         assert thief.drain() == []
+
+
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("user", [None, "press-7", "press-8", "nobody", OPERATOR])
+def test_a_wrong_password_does_not_touch_the_client_of_that_id(
+    stage: Stage, clean: bool, user: str | None
+) -> None:
+    """Whoever knows a client id and no password ends no connection and takes no subscription."""
+    notify = [jobs("press-7", "notify")]
+    with log_in(stage, "press-7", client_id="gateway-7", clean=False) as device:
+        assert device.subscribe("$aws/things/press-7/jobs/#") == [1]
+        device.drain()
+        with pytest.raises(RefusedError, match="return code"):
+            RawClient(
+                stage.ports["password"],
+                user=user,
+                password=None if user is None else "wrong",
+                tls=tls_of(stage.setup),
+                client_id="gateway-7",
+                clean=clean,
+            )
+        stage.say(notify)
+        device.wait_for(notify[0])
+
+
+@pytest.mark.parametrize("other", ["press-8", "drill-8", OPERATOR])
+def test_another_user_cannot_push_a_device_out_of_the_embedded_broker(stage: Stage, other: str) -> None:
+    """Mosquitto lets whoever has logged in take any client id; docs/security.md says so."""
+    if not isinstance(stage, AmqttStage):
+        pytest.skip("Mosquitto has no such rule")
+    with log_in(stage, "press-7", client_id="gateway-7") as device:
+        with pytest.raises(RefusedError, match="return code 2"):
+            log_in(stage, other, client_id="gateway-7")
+        assert device.drain() == []
+        # The device itself comes back at once, however its old connection was lost.
+        with log_in(stage, "press-7", client_id="gateway-7") as again:
+            assert again.drain() == []

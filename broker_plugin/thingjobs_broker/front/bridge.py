@@ -6,12 +6,14 @@ Everything the front relies on in amqtt beyond its documented external listener 
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
 import amqtt
-from amqtt.adapters import ReaderAdapter, WriterAdapter
+from amqtt.adapters import BufferReader, ReaderAdapter, WriterAdapter
 from amqtt.broker import Broker
 from amqtt.errors import AMQTTError
+from amqtt.mqtt.connect import ConnectPacket
 from amqtt.session import OutgoingApplicationMessage, Session
 
 from thingjobs_broker.front.frames import PINGREQ, PUBLISH, SUBSCRIBE, UNSUBSCRIBE
@@ -140,6 +142,60 @@ class BridgeWriter(WriterAdapter):  # type: ignore[misc]  # amqtt ships no types
         self._outlet.close_gently()
 
 
+_admitted: Final[ContextVar[tuple[dict[str, Any], dict[str, Any]] | None]] = ContextVar(
+    "admitted", default=None
+)
+"""Of the connection that the current task serves, once it is let in: what the auth plugins have changed in
+its session, and the session's `attributes`."""
+
+
+class Admission:
+    """Asks amqtt's auth plugins about a client before amqtt itself hears of it, and only once.
+
+    amqtt asks them after it has deleted or taken over the session of that client id, and at a take-over
+    after it has ended the connection: whoever knows a client id could end a device's, with any password.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._ask = broker._authenticate  # noqa: SLF001
+        broker._authenticate = self._recall  # noqa: SLF001
+
+    async def lets_in(self, connect_frame: bytes, writer: BridgeWriter) -> bool:
+        """Whether the client of a well-formed CONNECT may come in; to be asked in the task that serves it."""
+        session = await _session_of(connect_frame, writer)
+        before = dict(vars(session))
+        if not await self._ask(session, None):
+            return False
+        changed = {name: value for name, value in vars(session).items() if value is not before.get(name)}
+        _admitted.set((changed, session.attributes))
+        return True
+
+    async def _recall(self, session: Session, listener: Any) -> bool:
+        """Stand in for amqtt's own question; the clients of its own listeners are asked about as ever."""
+        admitted = _admitted.get()
+        if admitted is None:
+            answer: bool = await self._ask(session, listener)
+            return answer
+        changed, attributes = admitted
+        vars(session).update(changed)
+        session.attributes.update(attributes)
+        return True
+
+
+async def _session_of(connect_frame: bytes, writer: BridgeWriter) -> Session:
+    """The session that amqtt would ask its plugins about."""
+    connect = await ConnectPacket.from_stream(BufferReader(connect_frame))
+    session = Session()
+    session.client_id = connect.client_id
+    session.clean_session = connect.clean_session_flag
+    session.username = connect.username
+    session.password = connect.password
+    session.keep_alive = connect.keep_alive
+    session.remote_address, session.remote_port = writer.get_peer_info()
+    session.ssl_object = writer.get_ssl_info()
+    return session
+
+
 def _inert_message() -> Any:
     """A message that amqtt, resuming a session, neither sends nor fails on.
 
@@ -193,8 +249,8 @@ class PacketIds:
 def end_session(broker: Broker, client_id: str, writer: BridgeWriter) -> None:
     """Tell amqtt's session that the connection it had through a writer is over.
 
-    It is not told so after a refused CONNECT and after a publish to a `$` topic, and would stay a connected
-    one for ever. A session that another listener has taken over is left alone.
+    It is not told so after a publish to a `$` topic, and would stay a connected one for ever. A session that
+    another listener has taken over is left alone.
     """
     session, handler = broker.sessions.get(client_id, (None, None))
     if session is not None and handler.writer is writer and session.transitions.state == "connected":

@@ -17,7 +17,7 @@ from thingjobs_broker.front.bridge import BridgeWriter
 from thingjobs_broker.front.endpoint import Client
 from thingjobs_broker.front.exchange import Exchange
 from thingjobs_broker.front.flow import Flow, State
-from thingjobs_broker.front.frames import DISCONNECT
+from thingjobs_broker.front.frames import DISCONNECT, PUBACK
 from thingjobs_broker.front.limits import CloseReason
 from thingjobs_broker.front.translate import Refused, Translator
 
@@ -118,8 +118,7 @@ class Connection(Flow):
         self._clean_session = connect.clean_session
         self._silence_seconds_max = connect.keep_alive_seconds * 1.5  # [MQTT-3.1.2-24]
         self.state = State.AWAIT_CONNACK
-        predecessor = self._front.claim(client_id, self)
-        self.task = self._loop.create_task(self._serve(self.client, frame, predecessor))
+        self.task = self._loop.create_task(self._serve(self.client, frame))
         self.task.add_done_callback(partial(self._served, client_id))
 
     def _speak_5(self, frame: bytes) -> bytes:
@@ -133,15 +132,31 @@ class Connection(Flow):
         self._transport.write(connack)
         self.close(CloseReason.REFUSED, f"reason code {connack[3]}")
 
-    async def _serve(self, client: Client, connect_frame: bytes, predecessor: "Connection | None") -> None:
-        """Let amqtt serve the connection, once an earlier one of the same client id is entirely gone.
+    async def _serve(self, client: Client, connect_frame: bytes) -> None:
+        """Let amqtt serve the connection, once its client is let in and an earlier one of its id is gone."""
+        await self._front.await_turn(client)
+        is_let_in = await self._front.lets_in(connect_frame, self.writer)
+        if self.state is not State.AWAIT_CONNACK:
+            return
+        if not is_let_in:
+            self._refuse(self._connack(packets.NOT_AUTHORIZED))  # [MQTT-3.1.4-2]
+        elif not self._front.may_claim(client):
+            self._refuse(self._connack(packets.IDENTIFIER_REJECTED))
+        else:
+            await self._take_over(client)
+            await self._enter_amqtt(client, connect_frame)
+
+    async def _take_over(self, client: Client) -> None:
+        """Claim the client id, and wait until an earlier connection of it is entirely gone.
 
         amqtt's own take-over leaves the old connection alive, and takes its end for the end of the new one.
         """
+        predecessor = self._front.claim(client.client_id, self)
         if predecessor is not None and predecessor.task is not None:
             predecessor.abort(CloseReason.TAKEN_OVER)
             await asyncio.wait({predecessor.task}, timeout=2 * self._limits.close_seconds_max)
-        await self._front.await_turn(client)
+
+    async def _enter_amqtt(self, client: Client, connect_frame: bytes) -> None:
         if self.translator is not None:
             await self._front.forget_behind(client.client_id)
         if self.state is State.AWAIT_CONNACK:
@@ -187,6 +202,10 @@ class Connection(Flow):
         packet_type = frame[0] >> 4
         if packet_type == 2:
             self._on_connack(session_present=frame[2] & 1 == 1, return_code=frame[3])
+            return
+        if packet_type == PUBACK and self.exchange is not None:
+            self.exchange.acknowledged_by_amqtt(frame)
+            self.write_out()
             return
         if packet_type == 9 and self.exchange is not None:
             frame = self.exchange.complete_suback(frame)

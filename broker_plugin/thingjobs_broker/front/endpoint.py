@@ -53,7 +53,7 @@ class Endpoint(Protocol):
         """A client published.
 
         `settled` is to be called once, now or later, when the message is safe: the acknowledgment follows it.
-        Calls of one client must come in the order of `received`, since acknowledgments do [MQTT-4.6.0-2].
+        The front keeps the acknowledgments of one client in the order of its messages [MQTT-4.6.0-2].
         A QoS 2 message comes once, a QoS 1 message perhaps again; topic and payload are within their limits.
         """
 

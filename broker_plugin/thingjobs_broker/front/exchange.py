@@ -4,6 +4,7 @@ Publishes under the topic root go to the endpoint and are acknowledged when it s
 the root go to the store; messages for the client get packet ids. All other packets go to amqtt as they came.
 """
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
@@ -60,6 +61,17 @@ class Receiver(Protocol):
         """See Endpoint."""
 
 
+class _Owed:
+    """The acknowledgment of a publish, which waits for those of earlier ones [MQTT-4.6.0-2]."""
+
+    __slots__ = ("frame", "is_amqtts", "is_due")
+
+    def __init__(self, frame: bytes, *, is_due: bool = False, is_amqtts: bool = False) -> None:
+        self.frame = frame
+        self.is_due = is_due
+        self.is_amqtts = is_amqtts
+
+
 class Exchange:
     """One connection of one session."""
 
@@ -71,6 +83,7 @@ class Exchange:
             "_ids",
             "_limits",
             "_mixed",
+            "_owed",
             "_root",
             "_root_slash",
             "_send",
@@ -104,6 +117,8 @@ class Exchange:
         self._ids = packet_ids
         # SUBSCRIBEs that amqtt has a part of: packet id -> our return codes, None where amqtt's belongs.
         self._mixed: dict[int, list[int | None]] = {}
+        # In the order of the publishes.
+        self._owed: deque[_Owed] = deque()
 
     def resume(self) -> None:
         """Send again what is unacknowledged, in order [MQTT-4.4.0-1], then what waits for the client."""
@@ -174,20 +189,27 @@ class Exchange:
 
     def _on_publish(self, frame: bytes) -> None:
         topic, packet_id, payload_at = packets.parse_publish(frame)
+        first = frame[0]
         if not self.is_own(topic):
+            if first & 6 == 2:
+                self._owed.append(_Owed(packets.build_acknowledgment(0x40, packet_id), is_amqtts=True))
             self._feed_amqtt(frame)
             return
         if len(frame) - payload_at > self._limits.payload_bytes_max:
             raise FrameTooLong(f"payload of {len(frame) - payload_at} bytes under the topic root")
-        first = frame[0]
         settled: Callable[[], None]
         if first & 4:
             if not self._is_new(packet_id):
                 return
-            settled = partial(self._settle_exactly_once, packet_id)
+            owed = _Owed(packets.build_acknowledgment(0x50, packet_id))
+            self._owed.append(owed)
+            settled = partial(self._settle_exactly_once, packet_id, owed)
+        elif first & 2:
+            owed = _Owed(b"\x40\x02" + frame[payload_at - 2 : payload_at])
+            self._owed.append(owed)
+            settled = partial(self._settle, owed)
         else:
-            acknowledgment = b"\x40\x02" + frame[payload_at - 2 : payload_at] if first & 2 else b""
-            settled = partial(self._settle, acknowledgment)
+            settled = self._settled
         self.requests_in_progress += 1
         self._endpoint.received(self.client, topic, frame[payload_at:], first & 1 == 1, settled)
 
@@ -204,20 +226,47 @@ class Exchange:
         received[packet_id] = False
         return True
 
-    def _settle(self, acknowledgment: bytes) -> None:
+    def _settled(self) -> None:
         self.requests_in_progress -= 1
-        if acknowledgment:
-            self._send(acknowledgment)
         self._channel.settled_one()
 
-    def _settle_exactly_once(self, packet_id: int) -> None:
-        """The session, not the connection, owes the PUBREC: the client may have reconnected meanwhile."""
-        session = self.session
-        if packet_id in session.received:
-            session.received[packet_id] = True
-            if session.link is not None:
-                session.link.send(packets.build_acknowledgment(0x50, packet_id))
-        self._settle(b"")
+    def _settle(self, owed: _Owed) -> None:
+        owed.is_due = True
+        self._acknowledge()
+        self._settled()
+
+    def _settle_exactly_once(self, packet_id: int, owed: _Owed) -> None:
+        received = self.session.received
+        if packet_id in received:
+            received[packet_id] = True
+        else:
+            owed.frame = b""
+        self._settle(owed)
+
+    def _acknowledge(self) -> None:
+        """Send what is due and has nothing before it that is not."""
+        owed = self._owed
+        while owed and owed[0].is_due:
+            frame = owed.popleft().frame
+            if not frame.startswith(b"\x50"):
+                self._send(frame)
+            elif self.session.link is not None:
+                # The session, not the connection, owes a PUBREC: the client may have reconnected meanwhile.
+                self.session.link.send(frame)
+
+    def refuse(self, acknowledgment: bytes) -> None:
+        """Say in its turn that a publish is not taken, with a frame of the client's version of MQTT."""
+        self._owed.append(_Owed(acknowledgment, is_due=True))
+        self._acknowledge()
+
+    def acknowledged_by_amqtt(self, frame: bytes) -> None:
+        """Pass a PUBACK of amqtt on, in its turn."""
+        for owed in self._owed:
+            if owed.is_amqtts and not owed.is_due and owed.frame == frame:
+                owed.is_due = True
+                self._acknowledge()
+                return
+        self._send(frame)
 
     def _on_puback(self, frame: bytes) -> None:
         packet_id = packets.parse_acknowledgment(frame)

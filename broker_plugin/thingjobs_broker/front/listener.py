@@ -13,6 +13,7 @@ from amqtt.broker import Broker, BrokerContext
 from thingjobs_broker.front import packets
 from thingjobs_broker.front.bridge import (
     AMQTT_VERSIONS_TESTED,
+    Admission,
     BridgeReader,
     BridgeWriter,
     PacketIds,
@@ -67,6 +68,7 @@ class Front:
         # Connections with something to write, for flush().
         self.dirty: list[Flow] = []
         self._broker = broker
+        self._admission = Admission(broker)
         self._context = context
         self._listener_name = listener_name
         self._servers: list[asyncio.Server] = []
@@ -118,7 +120,9 @@ class Front:
         for server in self._servers:
             server.close()
         self.flush()
-        tasks = {connection.task for connection in self._by_client_id.values() if connection.task is not None}
+        # Some are not let in yet, of others only amqtt's part is left.
+        every = self._connections.union(self._by_client_id.values())
+        tasks = {connection.task for connection in every if connection.task is not None}
         for connection in tuple(self._connections):
             connection.close(CloseReason.SHUTDOWN)
         if tasks:
@@ -243,6 +247,20 @@ class Front:
     def make_client_id(self) -> str:
         """A client id for a client that sent an empty one [MQTT-3.1.3-6]."""
         return f"auto-{secrets.token_hex(8)}"
+
+    async def lets_in(self, connect_frame: bytes, writer: BridgeWriter) -> bool:
+        """Whether amqtt's auth plugins let a client in; to be asked in the task that will serve it."""
+        return await self._admission.lets_in(connect_frame, writer)
+
+    def may_claim(self, client: Client) -> bool:
+        """Whether a client that was let in may have its client id: not while another user uses it.
+
+        Else a device could keep another away by naming its client id.
+        """
+        holder = self._by_client_id.get(client.client_id)
+        if holder is None or holder.is_closed or holder.client is None:
+            return True
+        return _identity(holder.client) == _identity(client)
 
     def claim(self, client_id: str, connection: Connection) -> Connection | None:
         """Enter a connection as the one of a client id; the one before, if amqtt still has a part in it."""

@@ -10,6 +10,7 @@ from thingjobs_broker.front.frames import MalformedFrame
 ACCEPTED: Final = 0
 UNACCEPTABLE_PROTOCOL: Final = 1
 IDENTIFIER_REJECTED: Final = 2
+NOT_AUTHORIZED: Final = 5
 SUBSCRIPTION_REFUSED: Final = 0x80
 
 

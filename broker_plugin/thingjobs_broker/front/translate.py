@@ -149,10 +149,8 @@ class Translator:
             qos = frame[0] >> 1 & 3
             if not self._endpoint.may_publish(self._exchange.client, publish.topic):
                 if qos:
-                    refused = packets5.NOT_AUTHORIZED
-                    self._connection.send(
-                        packets5.build_refused(0x40 if qos == 1 else 0x50, publish.packet_id, refused)
-                    )
+                    first, refused = 0x40 if qos == 1 else 0x50, packets5.NOT_AUTHORIZED
+                    self._exchange.refuse(packets5.build_refused(first, publish.packet_id, refused))
                 return b""
             if publish.response_topic is not None:
                 self._reply_to = ReplyTo(publish.response_topic, publish.correlation)

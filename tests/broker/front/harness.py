@@ -1,7 +1,7 @@
 """A front before a real amqtt, in this process and on a free port; the endpoint keeps what it gets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ssl import SSLContext
@@ -17,9 +17,14 @@ from thingjobs_broker.front import Client, Front, FrontLimits, ReplyTo
 class Doorkeeper(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no types
     """Lets everybody in but those with the password `wrong`, and takes nobody for anonymous."""
 
+    answer: Callable[[Session], Awaitable[bool]] | None = None
+    """What a test wants said instead."""
+
     async def authenticate(self, *, session: Session) -> bool:
         """Whether a client may come in."""
         await asyncio.sleep(0)
+        if self.answer is not None:
+            return await self.answer(session)
         return bool(session.password != "wrong")
 
 

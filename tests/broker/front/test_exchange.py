@@ -49,6 +49,37 @@ async def test_acknowledgments_wait_until_settled() -> None:
         await client.expect_silence()
 
 
+async def test_acknowledgments_come_in_the_order_of_the_publishes() -> None:
+    """[MQTT-4.6.0-2], whatever is settled first: a refusal overtakes no request, nor does a plain topic's."""
+    async with running_edge(Recorder(settles_at_once=False)) as edge, Wire.connect(edge.port, "t1") as client:
+        client.send(
+            wire.publish("$aws/a", qos=1, packet_id=1),
+            wire.publish("$aws/b", qos=2, packet_id=2),
+            wire.publish("plain", qos=1, packet_id=3),
+            wire.publish("$aws/c", qos=1, packet_id=4),
+            wire.publish("$aws/d", qos=1, packet_id=5),
+            wire.publish("plain", qos=1, packet_id=6),
+        )
+        await client.expect_silence()
+        first, second, third, fourth = edge.endpoint.received_
+        for message in (fourth, second):
+            message.settled()
+        edge.front.flush()
+        await client.expect_silence()
+        first.settled()
+        edge.front.flush()
+        await client.expect(wire.puback(1), wire.pubrec(2), wire.puback(3))
+        await client.expect_silence()
+        third.settled()
+        edge.front.flush()
+        await client.expect(wire.puback(4), wire.puback(5), wire.puback(6))
+        client.send(wire.publish("$aws/e", qos=1, packet_id=7), wire.publish("plain", qos=0))
+        await eventually(lambda: len(edge.endpoint.received_) == 5)
+        edge.endpoint.received_[4].settled()
+        edge.front.flush()
+        await client.expect(wire.puback(7))
+
+
 async def test_settling_after_the_end_of_a_connection_is_harmless() -> None:
     """The commit of a request may outlive its client."""
     async with running_edge(Recorder(settles_at_once=False)) as edge:

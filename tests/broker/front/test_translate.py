@@ -119,6 +119,23 @@ async def test_what_is_not_granted_is_refused_with_a_reason() -> None:
         assert [received.topic for received in endpoint.received_] == ["$aws/yes"]
 
 
+async def test_a_refusal_does_not_overtake_what_came_before() -> None:
+    """[MQTT-4.6.0-2] of MQTT 5 too: the acknowledgments come in the order of the publishes."""
+    endpoint = Recorder(settles_at_once=False, forbidden_topics=frozenset({"$aws/no"}))
+    async with running_edge(endpoint) as edge, connected(edge.port, "t1") as client:
+        client.send(
+            wire5.publish("$aws/yes", qos=1, packet_id=6),
+            wire5.publish("$aws/no", qos=1, packet_id=7),
+            wire5.publish("$aws/no", qos=2, packet_id=8),
+        )
+        await client.expect_silence()
+        endpoint.received_[0].settled()
+        edge.front.flush()
+        await client.expect(
+            wire.puback(6), wire5.acknowledgment(0x40, 7, 0x87), wire5.acknowledgment(0x50, 8, 0x87)
+        )
+
+
 async def test_a_refusal_may_hold_its_sender() -> None:
     """As for clients of 3.1.1: the next frame waits, although none was handed on."""
 
