@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import aiomqtt
 
-from thingjobs_broker.paho_link import QOS, ConnectionLost
+from thingjobs_broker.data_packets import QOS
+from thingjobs_broker.paho_link import ConnectionLost
 from thingjobs_broker.transport import CONNECT_SECONDS_MAX, plain_client
 from thingjobs_protocol.topics import notify_topic
 

@@ -16,8 +16,6 @@ from thingjobs_protocol.topics import ACCEPTED, REJECTED
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from paho.mqtt.properties import Properties
-
 log = structlog.get_logger()
 
 IN_FLIGHT_MAX: Final = 2_000
@@ -32,12 +30,17 @@ REPLY_SECONDS_MAX: Final = 60.0
 PACKET_OVERHEAD_BYTES_MAX: Final = 1024
 """More than a PUBLISH packet adds to topic and payload, properties included."""
 
+PACKET_ID_MIN: Final = 16
+"""Those below are left to the library, for its SUBSCRIBE."""
+
+PACKET_ID_MAX: Final = 65_535
+
 
 class Link(Protocol):
     """What the outbox needs of a connection."""
 
-    def publish(self, topic: str, payload: bytes, properties: Properties | None) -> int | None:
-        """Queue a message; None where the connection is gone."""
+    def publish(self, packet_id: int, topic: str, payload: bytes, correlation: bytes | None) -> None:
+        """Queue a message; where the connection is gone, nothing happens."""
 
     def acknowledge(self, packet_id: int) -> None:
         """Queue the acknowledgment of a received message."""
@@ -48,7 +51,7 @@ class Outgoing(NamedTuple):
 
     topic: str
     payload: bytes
-    properties: Properties | None = None
+    correlation: bytes | None = None
 
 
 class Outbox:
@@ -61,6 +64,7 @@ class Outbox:
         self._link: Link | None = None
         self._window = 0
         self._packet_bytes_max = 0
+        self._last_packet_id = PACKET_ID_MAX
         self._unconfirmed: dict[int, Outgoing] = {}
         self._waiting: deque[Outgoing | int] = deque()
 
@@ -89,13 +93,15 @@ class Outbox:
         self._waiting = deque([*self._unconfirmed.values(), *messages])
         self._unconfirmed = {}
 
-    def publish(self, topic: str, payload: bytes, properties: Properties | None = None) -> None:
+    def publish(self, topic: str, payload: bytes, correlation: bytes | None = None) -> None:
         """Send a message now, or once there is a connection that has confirmed enough of those before."""
-        message = Outgoing(topic, payload, properties)
-        if self._waiting or len(self._unconfirmed) >= self._window or not self._send(message):
-            self._waiting.append(message)
-            if len(self._waiting) > self._messages_max:
-                self._shed()
+        message = Outgoing(topic, payload, correlation)
+        if not self._waiting and len(self._unconfirmed) < self._window:
+            self._send(message)
+            return
+        self._waiting.append(message)
+        if len(self._waiting) > self._messages_max:
+            self._shed()
 
     def acknowledge(self, packet_id: int) -> None:
         """Acknowledge a received message, after the messages published before."""
@@ -124,21 +130,26 @@ class Outbox:
             entry = waiting[0]
             if isinstance(entry, int):
                 link.acknowledge(entry)
-            elif len(self._unconfirmed) >= self._window or not self._send(entry):
+            elif len(self._unconfirmed) < self._window:
+                self._send(entry)
+            else:
                 return
             waiting.popleft()
 
-    def _send(self, message: Outgoing) -> bool:
-        """Send a message; False where the connection turns out to be gone."""
+    def _send(self, message: Outgoing) -> None:
         assert self._link is not None, "only an open window lets through"
-        if len(message.topic) + len(message.payload) > self._packet_bytes_max:
-            self._drop(1, f"The broker takes no message as long as the one on {message.topic}")
-            return True
-        packet_id = self._link.publish(*message)
-        if packet_id is None:
-            return False
+        topic, payload, correlation = message
+        if len(topic) + len(payload) > self._packet_bytes_max:
+            self._drop(1, f"The broker takes no message as long as the one on {topic}")
+            return
+        packet_id = self._last_packet_id
+        while True:
+            packet_id = packet_id + 1 if packet_id < PACKET_ID_MAX else PACKET_ID_MIN
+            if packet_id not in self._unconfirmed:
+                break
+        self._last_packet_id = packet_id
         self._unconfirmed[packet_id] = message
-        return True
+        self._link.publish(packet_id, topic, payload, correlation)
 
     def _shed(self) -> None:
         """Make room at once for a tenth, so that it is not to be made again for each message."""

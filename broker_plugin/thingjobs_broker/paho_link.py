@@ -1,4 +1,4 @@
-"""What is used of paho beneath aiomqtt: callbacks, late acknowledgment, gathered reads and writes.
+"""The way between the outbox and the socket: messages and acknowledgments past paho, all else through it.
 
 Everything happens in the event loop, save that paho opens the socket in a thread of aiomqtt's.
 """
@@ -11,24 +11,33 @@ from importlib.metadata import version
 from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from paho.mqtt.enums import MQTTErrorCode
+from thingjobs_broker.data_packets import (
+    Received,
+    build_puback,
+    build_publish,
+    parse_puback,
+    parse_publish,
+)
+from thingjobs_broker.front.frames import ANY_BYTES, PUBACK, PUBLISH, FrameSplitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import aiomqtt
     import paho.mqtt.client as paho
-    from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
 TESTED: Final = {"aiomqtt": ("2.5.",), "paho-mqtt": ("2.1.", "2.2.")}
 """`PahoLink` leans on internals of both; another series has to pass the tests first."""
 
-QOS: Final = 1
 PACKET_BYTES_MAX: Final = 268_435_455
 PACKET_IDS: Final = 65_535
 READ_BYTES: Final = 16 * 1024
 """Read from the socket in one turn of the loop: some fifty requests, and one TLS record."""
+FRAMES_AT_ONCE: Final = 1_000
+
+_FROM_A_BROKER: Final = [ANY_BYTES] * 256
+"""What paho is handed it judges itself."""
 
 
 def untested() -> str | None:
@@ -62,62 +71,57 @@ class PahoLink:
 
     - `Client._client`, paho's client: aiomqtt's iterator makes a task for each message, its publish waits for
       each acknowledgment, and it acknowledges before anybody has seen the message.
-    - `_sock`, paho's socket: paho reads a packet with four calls and writes each with one; `GatheringSocket`
-      makes that one call for many packets.
+    - `_sock`, paho's socket: paho spends 60 us on what a request needs, a PUBLISH and a PUBACK each way. They
+      pass it by, over a `SharedSocket`; handshake, subscriptions, keep-alive and the end stay with paho.
     - `_sock_close()`: nothing else closes a connection whose handshake never ended.
     """
 
     def __init__(
         self,
         client: aiomqtt.Client,
-        received: Callable[[paho.MQTTMessage], None],
+        received: Callable[[Received], None],
         confirmed: Callable[[int, int], None],
         ended: Callable[[ConnectionLost], None],
+        *,
+        mqtt_5: bool,
     ) -> None:
         self._paho = client._client  # noqa: SLF001 - see the docstring
         self._loop = asyncio.get_running_loop()
-        self._socket: GatheringSocket | None = None
+        self._socket: SharedSocket | None = None
         self._accepted = Accepted()
+        self._received = received
+        self._confirmed = confirmed
         self._ended = ended
+        self._mqtt_5 = mqtt_5
+        self._frames = FrameSplitter(PACKET_BYTES_MAX)
+        self._frames.follow(_FROM_A_BROKER)
         self._aiomqtt_on_connect: Any = self._paho.on_connect
         paho = self._paho
         # What paho would log ends up in the reason of the loss.
         paho.disable_logger()
-        paho.manual_ack_set(True)
         paho.on_connect = self._on_connect
         paho.on_disconnect = self._on_disconnect
-        paho.on_message = lambda _client, _userdata, message: received(message)
-        paho.on_publish = lambda _client, _userdata, packet_id, reason, _properties: confirmed(
-            packet_id, reason.value
-        )
 
-    def take_over(self) -> Accepted:
-        """Put our socket and our callbacks in the place of aiomqtt's, after the handshake."""
-        paho = self._paho
-        inner: Any = paho._sock  # noqa: SLF001 - see the docstring
-        if inner is None:
-            raise ConnectionLost("the broker closed the connection at once")
-        self._socket = GatheringSocket(inner, self._loop)
-        paho._sock = cast("Any", self._socket)  # noqa: SLF001 - see the docstring
-        paho.on_socket_register_write = self._wants_write
-        paho.on_socket_unregister_write = None
+    def begin(self) -> Accepted:
+        """Read what the broker sends, from the first packet after the handshake on."""
         self.resume()
+        # What came in one TLS record with the CONNACK has left the socket already.
+        self._loop.call_soon(self._read)
         return self._accepted
 
-    def publish(self, topic: str, payload: bytes, properties: Properties | None) -> int | None:
-        """Queue a message and return its packet id, or None where the connection is gone."""
-        sent = self._paho.publish(topic, payload, QOS, False, properties)
-        return sent.mid if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+    def publish(self, packet_id: int, topic: str, payload: bytes, correlation: bytes | None) -> None:
+        """Queue a message; it leaves with `flush`, unasked in the next turn."""
+        assert self._socket is not None, "after the handshake"
+        self._socket.send(build_publish(packet_id, topic, payload, correlation, mqtt_5=self._mqtt_5))
 
     def acknowledge(self, packet_id: int) -> None:
-        """Queue the acknowledgment of a received message."""
-        self._paho.ack(packet_id, QOS)
+        """Queue the acknowledgment of a received message likewise."""
+        assert self._socket is not None, "after the handshake"
+        self._socket.send(build_puback(packet_id))
 
     def flush(self) -> None:
-        """Write what is queued, with as few calls as possible. Unasked it happens in the next turn."""
-        # During the handshake paho belongs to aiomqtt and its thread.
+        """Write what is queued, with as few calls as possible."""
         if self._socket is not None:
-            self._paho.loop_write()
             self._socket.flush()
 
     def pause(self) -> None:
@@ -138,22 +142,42 @@ class PahoLink:
         """Close the socket, if it is still open."""
         self._paho._sock_close()  # noqa: SLF001 - see the docstring
 
-    def _wants_write(self, *_: object) -> None:
-        self._loop.call_soon(self.flush)
+    def _paho_wants_write(self, *_: object) -> None:
+        self._loop.call_soon(self._paho.loop_write)
 
     def _read(self) -> None:
         """Handle what one read of the socket brings; the loop calls again while there is more."""
         connection = self._socket
         assert connection is not None
-        connection.may_read = True
         try:
-            while True:
-                self._paho.loop_read()
-                if not connection.has_more:
-                    return
-        except Exception as error:  # noqa: BLE001 - a packet that paho cannot read ends the connection
+            if (data := connection.read()) is not None:
+                self._take(connection, data)
+        except Exception as error:  # noqa: BLE001 - a packet that cannot be read ends the connection
             self._ended(ConnectionLost(f"unreadable packet: {error!r}"))
             self.drop()
+
+    def _take(self, connection: SharedSocket, data: bytes) -> None:
+        frames = self._frames
+        if not data:
+            # The end, which paho tells from one that was agreed.
+            self._hand_over(connection, data)
+        frames.feed(data)
+        while taken := frames.take(FRAMES_AT_ONCE):
+            for frame in taken:
+                if connection.is_closed:
+                    return
+                kind = frame[0] >> 4
+                if kind == PUBLISH:
+                    self._received(parse_publish(frame, mqtt_5=self._mqtt_5))
+                elif kind == PUBACK:
+                    self._confirmed(*parse_puback(frame))
+                else:
+                    self._hand_over(connection, frame)
+
+    def _hand_over(self, connection: SharedSocket, frame: bytes) -> None:
+        """Let paho read one packet, or the end where it is empty."""
+        connection.for_paho = frame
+        self._paho.loop_read()
 
     def _on_connect(
         self,
@@ -171,7 +195,18 @@ class PahoLink:
             getattr(properties, "ReceiveMaximum", PACKET_IDS),
             getattr(properties, "MaximumPacketSize", PACKET_BYTES_MAX),
         )
+        self._take_over()
         self._aiomqtt_on_connect(client, userdata, flags, reason, properties)
+
+    def _take_over(self) -> None:
+        """Put our socket in the place of paho's, which shall not read, and acknowledge, what comes next."""
+        paho = self._paho
+        inner: Any = paho._sock  # noqa: SLF001 - see the docstring
+        self._loop.remove_reader(inner.fileno())
+        self._socket = SharedSocket(inner, self._loop)
+        paho._sock = cast("Any", self._socket)  # noqa: SLF001 - see the docstring
+        paho.on_socket_register_write = self._paho_wants_write
+        paho.on_socket_unregister_write = None
 
     def _on_disconnect(
         self,
@@ -187,44 +222,42 @@ class PahoLink:
             self._ended(ConnectionLost("the connection broke"))
 
 
-class GatheringSocket:
-    """Stands between paho and its socket: reads ahead, once a turn, and gathers writes until `flush`."""
+class SharedSocket:
+    """Stands between paho and its socket: paho reads `for_paho`; all writes are gathered until `flush`."""
 
     def __init__(self, inner: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        self.may_read = False
+        self.is_closed = False
+        self.for_paho = b""
         self._inner = inner
         self._loop = loop
-        self._ahead = b""
-        self._position = 0
         self._unsent = bytearray()
         self._is_waiting = False
         self.fileno = inner.fileno
 
-    @property
-    def has_more(self) -> bool:
-        """Whether bytes are left that paho has not taken."""
-        return self._position < len(self._ahead)
+    def read(self) -> bytes | None:
+        """Return what has arrived, at most READ_BYTES; empty at the end or when broken, None for nothing."""
+        try:
+            return self._inner.recv(READ_BYTES)
+        except (BlockingIOError, SSLWantReadError, SSLWantWriteError):
+            return None
+        except OSError:
+            return b""
 
     def recv(self, size: int) -> bytes:
-        """Return up to `size` bytes; empty at the end. Raises BlockingIOError when this turn has no more."""
-        start = self._position
-        if start >= len(self._ahead):
-            if not self.may_read:
-                raise BlockingIOError
-            self.may_read = False
-            self._ahead = self._inner.recv(READ_BYTES)
-            start = 0
-        self._position = end = start + size
-        return self._ahead[start:end]
+        """Return up to `size` bytes of what paho is to have."""
+        data, self.for_paho = self.for_paho[:size], self.for_paho[size:]
+        return data
 
     def send(self, packet: bytes) -> int:
-        """Take a packet; it leaves with `flush`."""
+        """Take a packet; it leaves with `flush`, unasked in the next turn."""
+        if not self._unsent:
+            self._loop.call_soon(self.flush)
         self._unsent += packet
         return len(packet)
 
     def flush(self) -> None:
         """Write what was gathered; the rest follows when the socket can take it."""
-        if self._is_waiting or not self._unsent:
+        if self._is_waiting or self.is_closed or not self._unsent:
             return
         self._write()
         if self._unsent:
@@ -235,7 +268,7 @@ class GatheringSocket:
         """Write what can still be written, and close."""
         self._write()
         self._stop_waiting()
-        self._ahead = b""
+        self.is_closed = True
         self._inner.close()
 
     def _write(self) -> None:

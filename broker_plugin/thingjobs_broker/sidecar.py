@@ -22,15 +22,14 @@ from thingjobs_broker.outbox import Outbox
 from thingjobs_broker.paho_link import ConnectionLost, untested
 from thingjobs_broker.responses import Responses
 from thingjobs_broker.rivals import Rivals
-from thingjobs_broker.transport import Connection, with_correlation
+from thingjobs_broker.transport import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paho.mqtt.client import MQTTMessage
-
     from thingjobs_broker.config import SidecarSettings
     from thingjobs_broker.core.outcome import Message
+    from thingjobs_broker.data_packets import Received
 
 log = structlog.get_logger()
 
@@ -80,7 +79,6 @@ class Sidecar:
         self._stranger = None if settings.insecure else stranger_of(settings, self._access)
         self._ready = ready
         self._root = settings.topic_root
-        self._control = f"{settings.topic_root}/control/"
         self._outbox = Outbox()
         self._connection: Connection | None = None
         self._rivals = Rivals()
@@ -249,41 +247,36 @@ class Sidecar:
 
     # Requests
 
-    def _received(self, message: MQTTMessage) -> None:
+    def _received(self, message: Received) -> None:
         """Bring a request to the core; it is acknowledged when it is answered."""
-        connection, packet_id = self._connection, message.mid
+        connection, topic = self._connection, message.topic
         if self._is_finishing or connection is None:
             return
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = ""
-        payload = bytes(message.payload)
         # A retained request would be a stale replay (spec: data plane 1.5).
-        if not topic or message.retain or self._is_repeated(message, topic, payload):
-            self._acknowledge(connection, packet_id)
+        if not topic or message.retain or self._is_repeated(message):
+            self._acknowledge(connection, message.packet_id)
             return
         self._in_hand += 1
         self._idle.clear()
         if self._in_hand == REQUESTS_IN_HAND_MAX:
             connection.link.pause()
-        if topic.startswith(self._control):
-            settled = self._control_settled(connection, message, topic)
-        else:
-            settled = partial(self._settled, connection, packet_id)
-        self.host.receive(topic, payload, None, settled)
+        settled: Callable[[], None] = partial(self._settled, connection, message.packet_id)
+        if message.response_topic is not None:
+            settled = self._control_settled(message, message.response_topic, settled)
+        self.host.receive(topic, message.payload, None, settled)
 
-    def _is_repeated(self, message: MQTTMessage, topic: str, payload: bytes) -> bool:
+    def _is_repeated(self, message: Received) -> bool:
         """Tell whether the broker sends again what was handled, its acknowledgment lost with a connection.
 
         It comes with its old packet id then (MQTT 5, 4.4), and its answer is in the outbox. Handling it twice
         would refuse an update that has succeeded. After a restart of the service it is handled again.
         """
-        fingerprint = hash((topic, payload))
-        if message.dup and self._handled.get(message.mid) == fingerprint:
+        packet_id = message.packet_id
+        fingerprint = hash((message.topic, message.payload))
+        if message.dup and self._handled.get(packet_id) == fingerprint:
             return True
-        if message.mid:
-            self._handled[message.mid] = fingerprint
+        if packet_id:
+            self._handled[packet_id] = fingerprint
         return False
 
     def _settled(self, connection: Connection, packet_id: int) -> None:
@@ -300,19 +293,15 @@ class Sidecar:
             self._outbox.acknowledge(packet_id)
 
     def _control_settled(
-        self, connection: Connection, message: MQTTMessage, topic: str
+        self, message: Received, response_topic: str, settled: Callable[[], None]
     ) -> Callable[[], None]:
-        """Return what is to be done when an operator's request is answered."""
-        settled = partial(self._settled, connection, message.mid)
-        response_topic = getattr(message.properties, "ResponseTopic", None)
-        if response_topic is None:
-            return settled
-        correlation = getattr(message.properties, "CorrelationData", b"")
+        """Return what is to be done when an operator's request with a response topic is answered."""
+        correlation = message.correlation
 
         def send(payload: bytes) -> None:
-            self._outbox.publish(response_topic, payload, with_correlation(correlation))
+            self._outbox.publish(response_topic, payload, correlation)
 
-        return self._responses.settled(topic, response_topic, correlation, send=send, settled=settled)
+        return self._responses.settled(message.topic, response_topic, correlation, send=send, settled=settled)
 
     # What the runner publishes (runner.Publisher)
 

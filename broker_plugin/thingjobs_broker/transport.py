@@ -16,13 +16,14 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from thingjobs_broker.paho_link import PACKET_IDS, QOS, Accepted, ConnectionLost, PahoLink
+from thingjobs_broker.data_packets import QOS
+from thingjobs_broker.paho_link import PACKET_IDS, Accepted, ConnectionLost, PahoLink
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from paho.mqtt.client import MQTTMessage
+    from thingjobs_broker.data_packets import Received
 
 SESSION_EXPIRY_SECONDS: Final = 14 * 24 * 3600
 """How long the broker keeps requests for an absent service."""
@@ -59,7 +60,7 @@ class Connection:
     def __init__(
         self,
         access: Access,
-        received: Callable[[MQTTMessage], None],
+        received: Callable[[Received], None],
         confirmed: Callable[[int, int], None],
     ) -> None:
         self.lost: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
@@ -68,7 +69,7 @@ class Connection:
         self._options: Any = (
             SubscribeOptions(QOS, noLocal=True, retainAsPublished=True) if access.mqtt_5 else QOS
         )
-        self.link = PahoLink(self._client, received, confirmed, self._ended)
+        self.link = PahoLink(self._client, received, confirmed, self._ended, mqtt_5=access.mqtt_5)
         self._open = False
 
     async def open(self) -> Accepted:
@@ -91,7 +92,7 @@ class Connection:
             if not self._open:
                 connecting.cancel()
                 self.link.drop()
-        return self.link.take_over()
+        return self.link.begin()
 
     async def subscribe(self, topic_filters: list[str]) -> None:
         """Subscribe at QoS 1.
@@ -121,15 +122,6 @@ class Connection:
     def _ended(self, reason: ConnectionLost) -> None:
         if not self.lost.done():
             self.lost.set_result(reason)
-
-
-def with_correlation(correlation: bytes | None) -> Properties | None:
-    """Return the properties of an answer to a request that carried `correlation`."""
-    if correlation is None:
-        return None
-    properties = _properties(PacketTypes.PUBLISH)
-    properties.CorrelationData = correlation
-    return properties
 
 
 def _properties(packet_type: int) -> Properties:

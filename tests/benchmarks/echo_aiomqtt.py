@@ -3,8 +3,8 @@
     python -m tests.benchmarks.echo_aiomqtt callback|sidecar PORT
 
 `callback` is aiomqtt at its fastest in ordinary use: paho's callback instead of the iterator, acknowledgments
-by hand, no delay of TCP. `sidecar` stands on the sidecar's own connection, which also gathers reads
-and writes.
+by hand, no delay of TCP. `sidecar` stands on the sidecar's own outbox and connection, which take publishes
+past paho and gather reads and writes.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any
 
 import aiomqtt
 
+from thingjobs_broker.outbox import Outbox
 from thingjobs_broker.transport import Access, Connection
 
 FILTER = "$aws/things/+/jobs/start-next"
@@ -43,26 +44,17 @@ async def callback(port: int, stop: asyncio.Event) -> None:
 
 
 async def sidecar(port: int, stop: asyncio.Event) -> None:
-    """Answers over the sidecar's connection, and writes once a turn as it does."""
-    loop = asyncio.get_running_loop()
+    """Answers over the sidecar's connection, which writes once a turn."""
     access = Access("127.0.0.1", port, "echo", receive_maximum=1000)
-    is_flushing = False
+    outbox = Outbox()
 
     def answer(message: Any) -> None:
-        nonlocal is_flushing
-        connection.link.publish(f"{message.topic}/accepted", bytes(message.payload), None)
-        connection.link.acknowledge(message.mid)
-        if not is_flushing:
-            is_flushing = True
-            loop.call_soon(flush)
+        outbox.publish(f"{message.topic}/accepted", message.payload)
+        outbox.acknowledge(message.packet_id)
 
-    def flush() -> None:
-        nonlocal is_flushing
-        is_flushing = False
-        connection.link.flush()
-
-    connection = Connection(access, answer, lambda _packet_id, _reason: None)
-    await connection.open()
+    connection = Connection(access, answer, outbox.confirmed)
+    accepted = await connection.open()
+    outbox.attach(connection.link, accepted.receive_maximum, accepted.packet_bytes_max, 0.0)
     await connection.subscribe([FILTER])
     print("ready", flush=True)
     await stop.wait()

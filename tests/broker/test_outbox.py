@@ -1,26 +1,26 @@
 """The sidecar's outbox: order, the broker's limits, what is sent again and what is dropped."""
 
-from paho.mqtt.properties import Properties
-
-from thingjobs_broker.outbox import PACKET_OVERHEAD_BYTES_MAX, REPLY_SECONDS_MAX, Outbox
+from thingjobs_broker.outbox import (
+    PACKET_ID_MAX,
+    PACKET_ID_MIN,
+    PACKET_OVERHEAD_BYTES_MAX,
+    REPLY_SECONDS_MAX,
+    Outbox,
+)
 
 UNLIMITED = 65_535, 268_435_455
 
 
 class FakeLink:
-    """Notes what goes over it; `is_gone` makes it refuse."""
+    """Notes what goes over it."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
-        self.is_gone = False
-        self.packet_id = 0
+        self.packet_ids: list[int] = []
 
-    def publish(self, topic: str, payload: bytes, properties: Properties | None) -> int | None:
-        if self.is_gone:
-            return None
+    def publish(self, packet_id: int, topic: str, payload: bytes, correlation: bytes | None) -> None:
         self.sent.append(topic)
-        self.packet_id += 1
-        return self.packet_id
+        self.packet_ids.append(packet_id)
 
     def acknowledge(self, packet_id: int) -> None:
         self.sent.append(f"ack {packet_id}")
@@ -51,7 +51,7 @@ def test_the_brokers_receive_maximum_is_kept() -> None:
     for topic in "abcd":
         outbox.publish(topic, b"")
     assert link.sent == ["a", "b"]
-    outbox.confirmed(1, 0)
+    outbox.confirmed(PACKET_ID_MIN, 0)
     assert link.sent == ["a", "b", "c"]
 
 
@@ -64,7 +64,7 @@ def test_an_acknowledgment_does_not_overtake_the_answer() -> None:
     outbox.publish("answer 2", b"")
     outbox.acknowledge(12)
     assert link.sent == ["answer 1", "ack 11"]
-    outbox.confirmed(1, 0)
+    outbox.confirmed(PACKET_ID_MIN, 0)
     assert link.sent == ["answer 1", "ack 11", "answer 2", "ack 12"]
 
 
@@ -75,7 +75,7 @@ def test_unconfirmed_messages_are_sent_again_over_the_next_connection() -> None:
     for number, topic in enumerate("abc"):
         outbox.publish(topic, b"")
         outbox.acknowledge(number)
-    outbox.confirmed(1, 0)
+    outbox.confirmed(PACKET_ID_MIN, 0)
     outbox.detach()
     outbox.publish("d", b"")
     second = attached(outbox)
@@ -83,15 +83,17 @@ def test_unconfirmed_messages_are_sent_again_over_the_next_connection() -> None:
     assert second.sent == ["b", "c", "d"]
 
 
-def test_a_message_is_kept_when_the_connection_turns_out_to_be_gone() -> None:
-    """Whether it has waited before or not."""
+def test_a_packet_id_in_use_is_passed_over() -> None:
+    """Also after they have all been used once; those of the library are never taken (MQTT 5, 2.2.1)."""
     outbox = Outbox()
     link = attached(outbox)
-    link.is_gone = True
-    outbox.publish("a", b"")
-    outbox.publish("b", b"")
-    outbox.detach()
-    assert attached(outbox).sent == ["a", "b"]
+    outbox.publish("slow", b"")
+    for _ in range(PACKET_ID_MAX - PACKET_ID_MIN):
+        outbox.publish("quick", b"")
+        outbox.confirmed(link.packet_ids[-1], 0)
+    outbox.publish("next", b"")
+    assert link.packet_ids[-2:] == [PACKET_ID_MAX, PACKET_ID_MIN + 1]
+    assert link.packet_ids[:-1] == list(range(PACKET_ID_MIN, PACKET_ID_MAX + 1))
 
 
 def test_a_refused_message_is_not_sent_again() -> None:
@@ -100,7 +102,7 @@ def test_a_refused_message_is_not_sent_again() -> None:
     attached(outbox, receive_maximum=1)
     outbox.publish("a", b"")
     outbox.publish("b", b"")
-    outbox.confirmed(1, 0x87)
+    outbox.confirmed(PACKET_ID_MIN, 0x87)
     assert (outbox.dropped, len(outbox)) == (1, 1)
 
 
