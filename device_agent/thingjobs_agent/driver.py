@@ -9,6 +9,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -39,6 +40,7 @@ from thingjobs_agent.history import Entry, History
 from thingjobs_agent.logs import Log
 from thingjobs_agent.notify import Notifier
 from thingjobs_agent.redaction import Secrets
+from thingjobs_agent.signals import handled
 from thingjobs_agent.steps import Steps
 from thingjobs_agent.work import Checkpoint, Identity, Phase
 
@@ -108,11 +110,18 @@ class Driver:
         """
         kin.become_subreaper()
         agent = self._start_agent()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ask_to_stop, number.name)
-        loop.add_signal_handler(control.LOOK_SIGNAL, self._look)
-        loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        with handled(
+            {
+                signal.SIGTERM: partial(self._ask_to_stop, "SIGTERM"),
+                signal.SIGINT: partial(self._ask_to_stop, "SIGINT"),
+                control.LOOK_SIGNAL: self._look,
+                signal.SIGCHLD: self._reap,
+            }
+        ):
+            return (await self._turn(agent)).is_restart
+
+    async def _turn(self, agent: Agent) -> Stop:
+        """Carry out what the machine wants, input by input, until it wants to stop."""
         link = asyncio.create_task(self._link.run())
         link.add_done_callback(self._task_ended)
         try:
@@ -128,7 +137,7 @@ class Driver:
             # Only a fault of the agent itself leads here with a handler running.
             self._steps.kill()
             await end(link)
-        return self._stop.is_restart
+        return self._stop
 
     def _start_agent(self) -> Agent:
         """Clean up after an earlier life and take its checkpoint."""

@@ -8,7 +8,6 @@ from; reading the file, the environment and the command line is the program's bu
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -229,6 +228,8 @@ def _is_ignored(name: str, ignored: Collection[str]) -> bool:
 
 
 def _suggest(key: str, known: Collection[str], quote: str = "'") -> str:
+    import difflib  # noqa: PLC0415 - only for slips
+
     close = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean {quote}{close[0]}{quote}?" if close else ""
 

@@ -38,6 +38,7 @@ def test_module_that_is_loaded_stays_as_it_is() -> None:
 
 
 AGENT = """
+import thingjobs_agent.cli
 import asyncio, pathlib, sys
 from thingjobs_agent.checkpoint import Store
 from thingjobs_agent.commands import running
@@ -51,10 +52,11 @@ async def drive():
         print("aiomqtt" in sys.modules)
 
 asyncio.run(drive())
-print({"http.client", "email", "structlog", "rich", "tarfile", "tempfile"} & set(sys.modules))
+names = {"http.client", "email", "structlog", "rich", "tarfile", "tempfile", "difflib", "tomllib"}
+print(names & set(sys.modules), hasattr(sys.modules["ipaddress"], "__file__"))
 """
 
 
 def test_agent_does_without_what_it_does_not_need() -> None:
     """Issue 6: memory of an idle agent."""
-    assert printed(AGENT) == "True\nset()"
+    assert printed(AGENT) == "True\nset() False"

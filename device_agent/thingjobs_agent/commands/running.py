@@ -25,7 +25,6 @@ from thingjobs_agent.errors import (
     StateDirectoryError,
     UsageError,
 )
-from thingjobs_agent.lazily import lazily
 from thingjobs_agent.logs import Log, quiet_libraries
 from thingjobs_agent.work import Phase
 
@@ -64,8 +63,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _drive(config: Config, broker: Broker, store: Store, log: Log) -> bool:
-    for name in ("urllib.request", "uuid", "hashlib"):
-        lazily(name)
     from thingjobs_agent.client import MqttClient  # noqa: PLC0415 - the MQTT library
     from thingjobs_agent.driver import Driver  # noqa: PLC0415 - as above
     from thingjobs_agent.notify import Notifier  # noqa: PLC0415 - as above
