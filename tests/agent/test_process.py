@@ -302,6 +302,8 @@ async def test_output_is_passed_on_as_it_comes_without_secrets(tmp_path: Path) -
         (Rule(file_mib=1), "exec head -c 2000000 /dev/zero >big", {"signal_number": signal.SIGXFSZ}),
         (Rule(memory_mib=64), f"exec {sys.executable} -c 'b = bytes(99_000_000)'", {"exit_status": 1}),
     ],
+    # The process number in the text must not get into the names of the tests.
+    ids=["processor time", "file size", "memory"],
 )
 async def test_handler_is_held_to_its_limits(
     tmp_path: Path, rule: Rule, text: str, expected: dict[str, int]

@@ -14,6 +14,10 @@ from thingjobs_agent.signals import handled
 pytestmark = pytest.mark.asyncio
 
 
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def until(condition: asyncio.Event) -> None:
     async with asyncio.timeout(5):
         await condition.wait()
@@ -61,9 +65,9 @@ async def test_all_is_as_before_afterwards() -> None:
     handler = signal.getsignal(signal.SIGUSR1)
     waker = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(waker)
-    count = len(list(Path("/proc/self/fd").iterdir()))
+    count = descriptors()
     with pytest.raises(KeyError), handled({signal.SIGUSR1: lambda: None}):
         raise KeyError
     assert signal.getsignal(signal.SIGUSR1) == handler
     assert signal.set_wakeup_fd(waker) == waker
-    assert len(list(Path("/proc/self/fd").iterdir())) == count
+    assert descriptors() == count
