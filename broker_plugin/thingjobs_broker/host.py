@@ -18,7 +18,7 @@ from thingjobs_broker.clock import StandingClock, SystemClock
 from thingjobs_broker.core.control import decode
 from thingjobs_broker.core.errors import ControlError
 from thingjobs_broker.core.naming import Naming
-from thingjobs_broker.core.ports import Ports, Rules
+from thingjobs_broker.core.ports import NoPresences, Ports, Presences, Rules
 from thingjobs_broker.core.service import JobsService
 from thingjobs_broker.core.state import State
 from thingjobs_broker.core.throttle import Throttle
@@ -67,6 +67,8 @@ class ServiceHost:
         """Makes the clock from the time of the last record and the last start; a test puts its own."""
         self.files: Files = OsFiles()
         """The disk; a test puts its own."""
+        self.presences: Presences = NoPresences()
+        """Which things are connected, where the broker tells; to be put before `start`."""
         self._settings = settings
         self._root = settings.topic_root
         self._failed = failed
@@ -243,6 +245,7 @@ class ServiceHost:
             rules=rules,
             documents=artifacts,
             signer=artifacts if jobs.artifact_url else None,
+            presences=self.presences,
             is_test_clock=self._settings.test_clock,
         )
 
@@ -251,11 +254,17 @@ class ServiceHost:
         if jobs.artifact_dir:
             key = signing_key(data_dir / ARTIFACT_KEY)
             directory = Path(jobs.artifact_dir).absolute()
-            self._artifacts = ArtifactDirectory(directory, jobs.artifact_url, key, self._now_ms)
+            self._artifacts = ArtifactDirectory(directory, jobs.artifact_url, key, self.now_ms)
 
-    def _now_ms(self) -> int:
-        assert self.runner is not None, "no URL is signed before the service runs"
+    def now_ms(self) -> int:
+        """Return the service's time."""
+        assert self.runner is not None, "the service has no time before it runs"
         return self.runner.now_ms()
+
+    def is_thing(self, name: str) -> bool:
+        """Tell whether a name is that of a thing."""
+        state = self.runner.state if self.runner is not None else None
+        return state is not None and name in state.things
 
     def _open_store(self) -> None:
         data_dir = Path(self._settings.data_dir).absolute()

@@ -24,6 +24,7 @@ from thingjobs_broker.config import Settings
 from thingjobs_broker.core.outcome import Message
 from thingjobs_broker.front import Client, Front, FrontLimits, ReplyTo
 from thingjobs_broker.host import ServiceHost, StartError
+from thingjobs_broker.presence import Connections
 from thingjobs_broker.responses import Responses
 from thingjobs_broker.runner import Runner
 from thingjobs_broker.store.errors import StoreError
@@ -107,6 +108,7 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         self._host = ServiceHost(self.settings, self._failed)
         self._responses = Responses(self.settings.topic_root)
         self._rights: dict[Client, Rights] = {}
+        self._presence: Connections | None = None
         self._authority = Authority(
             topic_root=self.settings.topic_root,
             operators=frozenset(self.settings.operators),
@@ -125,6 +127,14 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
             await self._host.open()
             root = self.settings.topic_root
             self.front = CertificateFront(broker, self.context, self, FrontLimits(), topic_root=root)
+            self._presence = Connections(
+                now_ms=self._host.now_ms,
+                is_thing=self._host.is_thing,
+                is_subscribed=self.front.is_subscribed,
+                topic_root=root,
+                names_are_things=not self.settings.anonymous,
+            )
+            self._host.presences = self._presence
             self._host.start(self)
         except (StartError, StoreError, OSError) as error:
             self._host.fail(error)
@@ -188,10 +198,14 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         self._rights[client] = self._authority.rights(
             name or (client.client_id if self.settings.anonymous else None)
         )
+        if self._presence is not None:
+            self._presence.opened(self._rights[client].name)
 
     def closed(self, client: Client) -> None:
         """Forget the client."""
-        self._rights.pop(client, None)
+        rights = self._rights.pop(client, None)
+        if rights is not None and self._presence is not None:
+            self._presence.closed(rights.name)
 
     def may_subscribe(self, client: Client, topic_filter: str) -> bool:
         """Tell whether the client may see what the filter matches."""

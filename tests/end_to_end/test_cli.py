@@ -106,7 +106,7 @@ def test_a_job_id_is_made_up_when_left_out(service: Service) -> None:
     created = service.thingjobs(
         "job", "create", "--target", "press-2", "--document", "-", stdin=json.dumps(NOTHING)
     )
-    assert re.fullmatch(r"job job-\d{8}-\d{6}-[0-9a-f]{4} created for 1 thing\n", created.stdout)
+    assert re.fullmatch(r"job job-\d{8}-\d{6}-[0-9a-f]{4} created for press-2\n", created.stdout)
 
 
 def test_an_execution_is_shown_and_canceled(service: Service) -> None:

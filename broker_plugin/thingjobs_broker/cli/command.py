@@ -7,7 +7,7 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -46,19 +46,29 @@ class Session:
 
 
 def client_command(
-    app: typer.Typer, name: str, *examples: str, json_option: bool = True
+    app: typer.Typer,
+    name: str,
+    *examples: str,
+    json_option: bool = True,
+    options: Sequence[inspect.Parameter] = (),
 ) -> Callable[[ClientCommand], ClientCommand]:
-    """Add a command that talks to the service: its own options, then the common ones."""
+    """Add a command that talks to the service: its own options, then the common ones.
+
+    What is declared in `options` it gets as one dictionary, its parameter `given`.
+    """
 
     def decorate(command: ClientCommand) -> ClientCommand:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        own = [parameter for parameter in own if not (options and parameter.name == "given")]
         common = [parameter for parameter in _COMMON if json_option or parameter.name != "as_json"]
 
-        def run(**given: Any) -> None:
-            with_defaults = {parameter.name: given.pop(parameter.name) for parameter in common}
-            end(lambda: _run(command, given, with_defaults))
+        def run(**found: Any) -> None:
+            with_defaults = {parameter.name: found.pop(parameter.name) for parameter in common}
+            if options:
+                found["given"] = {parameter.name: found.pop(parameter.name) for parameter in options}
+            end(lambda: _run(command, found, with_defaults))
 
-        _pose_as(run, command, own + common)
+        _pose_as(run, command, [*own, *options, *common])
         app.command(name, epilog=examples_epilog(*examples))(run)
         return command
 

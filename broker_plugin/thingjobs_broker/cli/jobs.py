@@ -1,8 +1,6 @@
-"""`thingjobs job`: create, list, show, watch and cancel jobs."""
+"""`thingjobs job`: create, preview, list, show and watch jobs."""
 
 import asyncio
-import secrets
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -10,16 +8,19 @@ import typer
 from thingjobs_broker.cli import watch as watching
 from thingjobs_broker.cli.command import Session, client_command
 from thingjobs_broker.cli.connection import Connection
-from thingjobs_broker.cli.errors import UsageError
 from thingjobs_broker.cli.executions import show_execution
 from thingjobs_broker.cli.exit_codes import ExitCode
-from thingjobs_broker.cli.files import read_document
-from thingjobs_broker.cli.options import Force, JobId, Limit
+from thingjobs_broker.cli.job_options import JOB_OPTIONS, Given
+from thingjobs_broker.cli.job_request import completed, drafted, for_preview
+from thingjobs_broker.cli.options import JobId, Limit
 from thingjobs_broker.cli.output import Output, counters, moment, printable, status, thing_name
+from thingjobs_broker.cli.preview_display import show_preview
 from thingjobs_protocol.status import JobStatus
 
-app = typer.Typer(no_args_is_help=True, help="Create jobs, watch them run, cancel them.")
+app = typer.Typer(no_args_is_help=True, help="Create jobs, watch them run, change and cancel them.")
 
+NAMES_SHOWN = 5
+WATCH_SECONDS = 0.5
 EXECUTIONS_SHOWN = 20
 """`job show` asks for each execution and its timeline; a job may have a hundred thousand."""
 
@@ -28,56 +29,69 @@ EXECUTIONS_SHOWN = 20
     app,
     "create",
     "thingjobs job create --target gateway-7 --document job.json",
-    "thingjobs job create --target gateway-7 --target gateway-8 --document job.json --retry FAILED=2",
+    'thingjobs job create --group berlin --document job.json --rate 50/min --abort "FAILED>20% after 100"',
+    'thingjobs job create --query "attributes.site:berlin" --template AWS-Reboot --retry FAILED=2 --watch',
+    'thingjobs job create --group all --document - --continuous --window "cron(0 2 * * ? *)" --duration 2h',
     "cat job.json | thingjobs job create --target gateway-7 --document - --id update-2026-11 --json",
+    options=JOB_OPTIONS,
 )
 async def create(
     session: Session,
     *,
-    target: Annotated[
-        list[str], typer.Option(metavar="THING", help="Name or ARN of a thing; may be repeated.")
-    ],
-    document: Annotated[
-        str,
-        typer.Option(metavar="FILE", help="The job document, a JSON object; - reads it from standard input."),
-    ],
-    timeout_minutes: Annotated[
-        int | None, typer.Option(metavar="N", help="How long a device may work on it, 1 to 10080.")
-    ] = None,
+    given: Given,
     job_id: Annotated[
         str | None,
         typer.Option(
             "--id", metavar="JOB_ID", help="1 to 64 characters of a-z A-Z 0-9 _ -; made up when left out."
         ),
     ] = None,
-    description: Annotated[str | None, typer.Option(metavar="TEXT", help="What the job is for.")] = None,
-    retry: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TYPE=N", help="Retries after FAILED, TIMED_OUT or ALL; may be repeated."),
-    ] = None,
+    then_watch: Annotated[
+        bool, typer.Option("--watch", help="Then follow it as job watch does, with its exit code.")
+    ] = False,
+) -> ExitCode | None:
+    """Create a job: each thing that it is for gets an execution of the document."""
+    draft = drafted(given, job_id)
+    async with (
+        session.connect() as connection,
+        completed(connection, draft, given, session.output) as request,
+    ):
+        reply = await connection.request("CreateJob", request)
+    if session.output.as_json:
+        # The lines of a watch follow it, each a document of its own.
+        (session.output.json_line if then_watch else session.output.document)(reply)
+    else:
+        names = ", ".join(thing_name(target) for target in request["targets"][:NAMES_SHOWN])
+        more = len(request["targets"]) - NAMES_SHOWN
+        names += f" and {more} more" if more > 0 else ""
+        session.output.line(f"job {printable(reply['jobId'])} created for {names}")
+    return await watching.watch(session, reply["jobId"], WATCH_SECONDS) if then_watch else None
+
+
+@client_command(
+    app,
+    "preview",
+    "thingjobs job preview --group berlin --document job.json --rate 50/min",
+    'thingjobs job preview --query "attributes.site:berlin" --template AWS-Reboot --json',
+    options=JOB_OPTIONS,
+)
+async def preview(
+    session: Session,
+    *,
+    given: Given,
+    limit: Annotated[int, typer.Option(min=1, max=250, metavar="N", help="Name so many things.")] = 20,
 ) -> None:
-    """Create a job: each target gets an execution of the document."""
-    text = read_document(document)
-    criteria = [_retry(given) for given in retry or []]
+    """Tell what job create with the same options would do: for whom, for whom not and why, for how long.
+
+    Nothing is created or changed, and what would be refused is refused here too.
+    """
+    draft = drafted(given, None)
     async with session.connect() as connection:
-        reply = await connection.call(
-            "CreateJob",
-            jobId=_new_job_id() if job_id is None else job_id,
-            targets=target,
-            document=text,
-            description=description,
-            timeoutConfig=None
-            if timeout_minutes is None
-            else {"inProgressTimeoutInMinutes": timeout_minutes},
-            jobExecutionsRetryConfig={"criteriaList": criteria} if criteria else None,
-        )
+        request = await for_preview(connection, draft, given)
+        reply = await connection.request("PreviewJob", {**request, "maxResults": limit})
     if session.output.as_json:
         session.output.document(reply)
     else:
-        count = len(set(target))
-        session.output.line(
-            f"job {printable(reply['jobId'])} created for {count} thing{'s' if count > 1 else ''}"
-        )
+        show_preview(session.output, reply)
 
 
 @client_command(
@@ -149,45 +163,10 @@ async def watch(
     job_id: JobId,
     interval_seconds: Annotated[
         float, typer.Option(min=0.1, max=3600, help="How often to ask, besides at each event.")
-    ] = 0.5,
+    ] = WATCH_SECONDS,
 ) -> ExitCode:
     """Follow a job until it ends. Exits with 0 when every thing succeeded, with 1 otherwise."""
     return await watching.watch(session, job_id, interval_seconds)
-
-
-@client_command(
-    app,
-    "cancel",
-    "thingjobs job cancel update-2026-11",
-    'thingjobs job cancel update-2026-11 --force --reason-code BAD_RELEASE --comment "wrong checksum"',
-)
-async def cancel(
-    session: Session,
-    job_id: JobId,
-    force: Force = False,
-    comment: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, in words.")] = None,
-    reason_code: Annotated[str | None, typer.Option(metavar="CODE", help="Why, as A-Z 0-9 _.")] = None,
-) -> None:
-    """Cancel a job: what is queued is canceled, what a device is working on only with --force."""
-    async with session.connect() as connection:
-        reply = await connection.call(
-            "CancelJob", jobId=job_id, force=force or None, comment=comment, reasonCode=reason_code
-        )
-    if session.output.as_json:
-        session.output.document(reply)
-    else:
-        session.output.line(f"job {printable(reply['jobId'])} is canceled")
-
-
-def _new_job_id() -> str:
-    return f"job-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
-def _retry(given: str) -> dict[str, Any]:
-    kind, _, count = given.partition("=")
-    if kind.upper() not in ("FAILED", "TIMED_OUT", "ALL") or not (count.isascii() and count.isdigit()):
-        raise UsageError(f"--retry must be FAILED=N, TIMED_OUT=N or ALL=N, not {given!r}")
-    return {"failureType": kind.upper(), "numberOfRetries": int(count[:9])}
 
 
 async def _execution(connection: Connection, job_id: str, summary: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from thingjobs_broker.cli import call, doctor, executions, init, jobs, serve, store, things, up
+from thingjobs_broker.cli import (
+    call,
+    doctor,
+    executions,
+    init,
+    job_changes,
+    jobs,
+    serve,
+    store,
+    things,
+    up,
+    why,
+)
 from thingjobs_broker.cli.command import paragraph
 from thingjobs_broker.cli.exit_codes import MEANINGS
 
@@ -27,8 +39,10 @@ up.add_to(app)
 serve.add_to(app)
 app.add_typer(init.app, name="init")
 app.add_typer(things.app, name="thing")
+jobs.app.add_typer(job_changes.app)
 app.add_typer(jobs.app, name="job")
 app.add_typer(executions.app, name="execution")
+why.add_to(app)
 call.add_to(app)
 doctor.add_to(app)
 app.add_typer(store.app, name="store")

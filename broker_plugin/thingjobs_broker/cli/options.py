@@ -4,8 +4,20 @@ from typing import Annotated
 
 import typer
 
-JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job's id.")]
-ThingName = Annotated[str, typer.Argument(metavar="THING", help="The thing's name.")]
+from thingjobs_broker.cli.completion import names_of
+
+completed_job = names_of("ListJobs", "jobs", "jobId")
+completed_thing = names_of("ListThings", "things", "thingName")
+completed_group = names_of("ListThingGroups", "thingGroups", "groupName")
+completed_template = names_of("ListJobTemplates", "jobTemplates", "jobTemplateId")
+
+JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job's id.", autocompletion=completed_job)]
+ThingName = Annotated[
+    str, typer.Argument(metavar="THING", help="The thing's name.", autocompletion=completed_thing)
+]
+GroupName = Annotated[
+    str, typer.Argument(metavar="GROUP", help="The group's name.", autocompletion=completed_group)
+]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after so many entries.")]
 Force = Annotated[bool, typer.Option("--force", help="Also what a device is working on.")]
 

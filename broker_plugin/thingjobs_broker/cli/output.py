@@ -8,16 +8,18 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 STYLES: Final[Mapping[str, str]] = {
     "SUCCEEDED": "green",
@@ -43,6 +45,9 @@ COUNTERS: Final[Mapping[str, str]] = {
 }
 """The counters of `jobProcessDetails` in the order of reading."""
 
+LONG_COUNT_MIN: Final = 200
+"""Fewer steps are done before a bar could be read."""
+
 _NOT_A_TERMINAL_COLUMNS: Final = 10_000
 _LINE_BREAKS: Final = {ord("\n"): " ", ord("\t"): " "}
 _AGES: Final = ((60, 1, "s"), (3600, 60, "min"), (48 * 3600, 3600, "h"), (float("inf"), 86_400, "d"))
@@ -65,6 +70,24 @@ class Output:
     def document(self, value: object) -> None:
         """Write the one JSON document of a command."""
         write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def done(self, reply: object, text: str) -> None:
+        """Write the answer as the document of the command, or say for people what was done."""
+        self.document(reply) if self.as_json else self.line(text)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[], None]]:
+        """Show a bar on standard error while something long goes on; give what counts one step.
+
+        Only for people who look: on a terminal, and not with `--json`.
+        """
+        console = Console(stderr=True)
+        if self.as_json or not console.is_terminal or total < LONG_COUNT_MIN:
+            yield lambda: None
+            return
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task(printable(what), total=total)
+            yield lambda: bar.advance(task)
 
     def json_line(self, value: object) -> None:
         """Write one line of a stream of JSON values."""
@@ -156,6 +179,21 @@ def age(seconds: float) -> str:
         return "now"
     unit_seconds, unit = next((divisor, unit) for limit, divisor, unit in _AGES if size < limit)
     return f"{size // unit_seconds} {unit} ago" if seconds > 0 else f"in {size // unit_seconds} {unit}"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time for people: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    size = max(0, round(seconds))
+    if size < 60:
+        return f"{size} s"
+    minutes = round(size / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h" + (f" {minutes} min" if minutes else "")
+    days, hours = divmod(hours, 24)
+    return f"{days} d" + (f" {hours} h" if hours else "")
 
 
 def counters(job: Mapping[str, Any]) -> str:

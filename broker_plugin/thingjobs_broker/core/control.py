@@ -20,7 +20,9 @@ from thingjobs_broker.core import (
     control_things,
     control_timeouts,
     operations,
+    preview,
     tags,
+    why,
 )
 from thingjobs_broker.core.errors import InvalidRequestError
 
@@ -85,6 +87,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "DescribeThingGroupTimeouts": Operation(
         operations.DescribeThingGroupTimeouts, control_timeouts.describe_thing_group_timeouts
     ),
+    "PreviewJob": Operation(operations.PreviewJob, preview.preview_job),
+    "ExplainExecution": Operation(operations.ExplainExecution, why.explain_execution),
     "AdvanceClock": Operation(operations.AdvanceClock, control_clock.advance_clock),
     "DescribeTimeline": Operation(operations.DescribeTimeline, control_executions.describe_timeline),
 }

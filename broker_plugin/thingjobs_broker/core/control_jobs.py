@@ -36,8 +36,21 @@ if TYPE_CHECKING:
 
 
 def create_job(step: Step, request: operations.CreateJob, by: str) -> dict[str, Any]:
-    """Create a job; its executions follow in slices, the first of them now. Checks in the order of control
-    plane 1.5.
+    """Create a job; its executions follow in slices, the first of them now."""
+    record = checked(step, request, by)
+    step.apply(record)
+    tags.put(step, step.naming.job_arn(request.job_id), request.tags)
+    the_job = step.state.jobs[request.job_id]
+    step.attend(the_job)
+    return identity(step, the_job)
+
+
+def checked(step: Step, request: operations.CreateJob, by: str) -> JobCreated:
+    """Return what a request for a job would put on record. Checks in the order of control plane 1.5.
+
+    Raises:
+        ControlError: the job would be refused.
+
     """
     if request.job_id in step.state.jobs:
         arn = step.naming.job_arn(request.job_id)
@@ -60,26 +73,20 @@ def create_job(step: Step, request: operations.CreateJob, by: str) -> dict[str, 
     if status is JobStatus.IN_PROGRESS and len(step.state.concurrent_jobs) >= limit:
         message = f"{limit} jobs are being rolled out or canceled; wait for one of them"
         raise LimitExceededError(message)
-    step.apply(
-        JobCreated(
-            request.job_id,
-            step.now_ms,
-            by,
-            target_arns,
-            request.target_selection.value,
-            made.document,
-            request.description or made.description,
-            options,
-            status.value,
-            is_rolled_out=False,
-            document_source=made.source,
-            authored_document=made.original,
-        )
+    return JobCreated(
+        request.job_id,
+        step.now_ms,
+        by,
+        target_arns,
+        request.target_selection.value,
+        made.document,
+        request.description or made.description,
+        options,
+        status.value,
+        is_rolled_out=False,
+        document_source=made.source,
+        authored_document=made.original,
     )
-    tags.put(step, step.naming.job_arn(request.job_id), request.tags)
-    the_job = step.state.jobs[request.job_id]
-    step.attend(the_job)
-    return identity(step, the_job)
 
 
 def describe_job(step: Step, request: operations.DescribeJob, _by: str) -> dict[str, Any]:

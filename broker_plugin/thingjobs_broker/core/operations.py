@@ -264,6 +264,24 @@ class DescribeThingGroupTimeouts(Request, frozen=True):
     thing_group_name: ThingName
 
 
+class PreviewJob(CreateJob, frozen=True, kw_only=True):
+    """Our own: what CreateJob with the same members would do; nothing changes. Without `job_id` any is free.
+
+    The targets may be more than a job can have, as a query finds them; `max_results` names are shown of each
+    kind.
+    """
+
+    job_id: JobId = ""
+    max_results: PageSize | None = None
+
+
+class ExplainExecution(Request, frozen=True):
+    """Our own: why a job does not run on a thing, or all that the thing has to do without `job_id`."""
+
+    thing_name: ThingName
+    job_id: JobId | None = None
+
+
 class AdvanceClock(Request, frozen=True):
     """Our own: let so much time pass, with all that falls due on the way; for a service under test."""
 

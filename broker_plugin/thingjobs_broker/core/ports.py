@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -58,6 +60,31 @@ class NoGroups:
         return None
 
 
+class Presence(msgspec.Struct, frozen=True):
+    """What is known of a thing's connection; a broker that is not ours does not tell, so that all is None."""
+
+    is_connected: bool | None = None
+    since_ms: int | None = None
+    """When it connected, or was lost; None: before the service started."""
+    is_subscribed: bool | None = None
+    """Whether it hears of new jobs by itself."""
+
+
+class Presences(Protocol):
+    """Which things are connected."""
+
+    def of(self, thing_name: str) -> Presence:
+        """Return what is known of the connection of a thing."""
+
+
+class NoPresences:
+    """A broker that does not tell."""
+
+    def of(self, _thing_name: str) -> Presence:
+        """Nothing is known."""
+        return Presence()
+
+
 class DocumentSource(Protocol):
     """Where documentSource is fetched from; once, when a job or template is created."""
 
@@ -96,6 +123,9 @@ class Ports(msgspec.Struct, frozen=True):
     """None: documentSource is refused."""
     signer: UrlSigner | None = None
     """None: documents with presigned placeholders are refused."""
+    presences: Presences = NoPresences()
+    last_seen_ms: Mapping[str, int] = MappingProxyType({})
+    """By thing, when it last asked for something. It is not on record: a restart begins anew."""
     is_test_clock: bool = False
     """Whether AdvanceClock moves the clock, and nothing else does."""
 

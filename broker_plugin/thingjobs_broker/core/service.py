@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from thingjobs_broker.core import control, expiry, lifecycle, retention, work
 from thingjobs_broker.core.agenda import Agenda
 from thingjobs_broker.core.device import HANDLERS
@@ -78,7 +80,8 @@ class JobsService:
         self._new_id = new_id
         self._auto_register = auto_register
         self._throttle = throttle
-        self._ports = ports
+        self._last_seen_ms: dict[str, int] = {}
+        self._ports = msgspec.structs.replace(ports, last_seen_ms=self._last_seen_ms)
         self._agenda = Agenda()
         """When each job has to be looked at."""
         for job in state.jobs.values():
@@ -221,6 +224,7 @@ class JobsService:
                 _check_job_id(request)
             if thing is None:
                 thing = self._register(step, request)
+            self._last_seen_ms[thing.thing_name] = step.now_ms
             return HANDLERS[request.api](step, thing, request.job_id, body)
         except Rejected as refusal:
             refusal.client_token = body.client_token

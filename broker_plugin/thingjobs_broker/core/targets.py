@@ -98,14 +98,17 @@ def _names(step: Step, job: Job, target_index: int) -> list[str]:
     """Return the names of a target's things, looked up once and kept while the rollout is in it."""
     index, names = step.state.walks.get(job.job_id, (-1, []))
     if index != target_index:
-        target = job.targets[target_index]
-        group_name, thing_name = group_of(target), thing_of(target)
-        if group_name is not None:
-            names = list(step.ports.groups.members(step.state, group_name))
-        else:
-            names = [thing_name] if thing_name is not None else []
+        names = names_of(step, job.targets[target_index])
         step.state.walks[job.job_id] = target_index, names
     return names
+
+
+def names_of(step: Step, target: str) -> list[str]:
+    """Return the names of a target's things now, in the order of their turn."""
+    group_name, thing_name = group_of(target), thing_of(target)
+    if group_name is not None:
+        return list(step.ports.groups.members(step.state, group_name))
+    return [thing_name] if thing_name is not None else []
 
 
 def is_in(step: Step, target: str, thing_name: str) -> bool:

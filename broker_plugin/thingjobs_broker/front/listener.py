@@ -169,6 +169,10 @@ class Front:
                 count += 1
         return count
 
+    def is_subscribed(self, topic: str) -> bool:
+        """Whether some client that is connected would get a message on a topic."""
+        return any(session.link is not None for session in self.store.index.match(topic))
+
     def flush(self) -> None:
         """Write what was published and acknowledged since the last time, with one write per connection."""
         dirty = self.dirty

@@ -33,7 +33,8 @@ def test_the_tree_has_the_commands_that_the_readme_names() -> None:
     assert set(COMMANDS) == {
         *("up", "serve", "doctor", "init device", "init operator", "init revoke"),
         *("call", "thing create", "thing list", "execution show", "execution cancel"),
-        *("job create", "job list", "job show", "job watch", "job cancel"),
+        *("job create", "job preview", "job list", "job show", "job watch", "job cancel", "job delete"),
+        *("job document", "job update", "job retry", "why"),
         *STORE,
     }
 
@@ -84,6 +85,12 @@ def test_wrong_usage_suggests_and_exits_with_2() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["job", "create", "--document", "-"],
+        ["job", "create", "--target", "t"],
+        ["job", "create", "--target", "t", "--query", "thingName:*", "--document", "-"],
+        ["job", "preview", "--target", "t"],
+        ["job", "update", "j"],
+        ["job", "retry", "j", "--only", "good"],
         ["job", "create", "--target", "t", "--document", "-", "--retry", "FAILED"],
         ["job", "create", "--target", "t", "--document", "-", "--retry", "BROKEN=1"],
         ["job", "create", "--target", "t", "--document", "-", "--retry", "FAILED=\u00b2"],

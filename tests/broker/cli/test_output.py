@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from thingjobs_broker.cli.output import Output, age, complain, counters, moment, printable, thing_name
+from thingjobs_broker.cli.output import Output, age, complain, counters, moment, printable, span, thing_name
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,21 @@ def test_markup_in_names_is_text(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_name_of_a_thing_is_the_end_of_its_arn() -> None:
     """Region and account say nothing to the reader."""
     assert thing_name("arn:aws:iot:local:000000000000:thing/press-7") == "press-7"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (60, "1 min"),
+        (3599, "1 h"),
+        (3600, "1 h"),
+        (4800, "1 h 20 min"),
+        (172_800, "2 d"),
+        (190_000, "2 d 4 h"),
+    ],
+)
+def test_spans_are_told_in_two_units_at_most(seconds: float, text: str) -> None:
+    """A rollout of days is not told to the second."""
+    assert span(seconds) == text

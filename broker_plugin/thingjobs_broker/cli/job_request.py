@@ -1,0 +1,174 @@
+"""From the options of a job to the request for it: templates, groups and queries are looked up by name."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from thingjobs_broker.cli import job_options
+from thingjobs_broker.cli.errors import CliError, RefusedError, UsageError
+from thingjobs_broker.cli.output import printable
+from thingjobs_protocol.limits import TARGETS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from thingjobs_broker.cli.connection import Connection
+    from thingjobs_broker.cli.output import Output
+
+NOT_FOUND: Final = "ResourceNotFoundException"
+SEARCH_PAGE: Final = 100
+
+Request = dict[str, Any]
+
+
+def new_job_id() -> str:
+    """Return an id from the time, so that it sorts, with a random end, so that it is not taken."""
+    return f"job-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def drafted(given: job_options.Given, job_id: str | None) -> Request:
+    """Return what of a request the options say by themselves; nothing is looked up.
+
+    Raises:
+        UsageError, LocalFileError: an option or the document is wrong, or what a job needs is missing.
+
+    """
+    if not (given["target"] or given["group"] or given["query"]):
+        raise UsageError("whom is the job for? Give --target NAME, --group NAME or --query QUERY")
+    if given["query"] and (given["target"] or given["group"]):
+        raise UsageError("--query stands alone; put the groups into the query, as thingGroupNames:NAME")
+    if given["document"] is None and given["template"] is None:
+        raise UsageError("what is to be done? Give --document FILE, or --template NAME")
+    return {"jobId": job_id or new_job_id(), **job_options.members(given)}
+
+
+@asynccontextmanager
+async def completed(
+    connection: Connection, draft: Request, given: job_options.Given, output: Output
+) -> AsyncIterator[Request]:
+    """Give the whole request. If it comes to nothing, what was made for it is taken back.
+
+    Raises:
+        RefusedError: a template, a group or the query does not exist, or nothing matches.
+
+    """
+    request = dict(draft)
+    if given["template"]:
+        request["jobTemplateArn"] = await template_arn(connection, given["template"])
+    made: str | None = None
+    if given["query"]:
+        found = await _found(connection, given["query"])
+        if given["continuous"] or len(found) > TARGETS_MAX:
+            made = f"{request['jobId']}-query"
+            request["targets"] = [await _dynamic_group(connection, made, given["query"])]
+            _tell(output, f"the query is kept as the dynamic group {made}")
+        else:
+            request["targets"] = found
+    else:
+        request["targets"] = await _named(connection, given)
+    try:
+        yield request
+    except CliError:
+        if made is not None:
+            with contextlib.suppress(CliError):
+                await connection.call("DeleteDynamicThingGroup", thingGroupName=made)
+        raise
+
+
+async def template_arn(connection: Connection, name: str) -> str:
+    """Return the ARN of a template: of one's own by its id, or of a managed one by its name."""
+    if name.startswith("arn:"):
+        return name
+    own, _, version = name.partition(":")
+    if not version:
+        with _unless_missing():
+            reply = await connection.call("DescribeJobTemplate", jobTemplateId=name)
+            return str(reply["jobTemplateArn"])
+    with _unless_missing():
+        reply = await connection.call(
+            "DescribeManagedJobTemplate", templateName=own, templateVersion=version or None
+        )
+        return str(reply["templateArn"])
+    raise RefusedError(
+        NOT_FOUND, f"no template, own or managed, has the name {name!r}; see thingjobs template list"
+    )
+
+
+async def group_arn(connection: Connection, name: str) -> str:
+    """Return the ARN of a thing group."""
+    if name.startswith("arn:"):
+        return name
+    reply = await connection.call("DescribeThingGroup", thingGroupName=name)
+    return str(reply["thingGroupArn"])
+
+
+async def search(connection: Connection, query: str, count_max: int | None = None) -> list[Request]:
+    """Return the things that a query finds, at most `count_max`."""
+    things: list[Request] = []
+    token = None
+    while count_max is None or len(things) < count_max:
+        reply = await connection.call(
+            "SearchIndex", queryString=query, maxResults=SEARCH_PAGE, nextToken=token
+        )
+        things += reply.get("things", [])
+        token = reply.get("nextToken")
+        if token is None:
+            break
+    return things[:count_max]
+
+
+async def _named(connection: Connection, given: job_options.Given) -> list[str]:
+    groups = [await group_arn(connection, name) for name in given["group"] or ()]
+    return [*(given["target"] or ()), *groups]
+
+
+async def _found(connection: Connection, query: str) -> list[str]:
+    """Return the names that a query finds, one more than a job may name at most."""
+    names = [thing["thingName"] for thing in await search(connection, query, TARGETS_MAX + 1)]
+    if not names:
+        raise _nothing_found(query)
+    return names
+
+
+def _nothing_found(query: str) -> RefusedError:
+    return RefusedError(
+        NOT_FOUND, f"the query {query!r} finds no thing; try it with thingjobs thing list --query"
+    )
+
+
+async def _dynamic_group(connection: Connection, name: str, query: str) -> str:
+    reply = await connection.call("CreateDynamicThingGroup", thingGroupName=name, queryString=query)
+    return str(reply["thingGroupArn"])
+
+
+@contextlib.contextmanager
+def _unless_missing() -> Iterator[None]:
+    """Go on after what was not found; an id that no such resource can have is not found either."""
+    try:
+        yield
+    except RefusedError as error:
+        if error.code not in (NOT_FOUND, "InvalidRequestException"):
+            raise
+
+
+def _tell(output: Output, text: str) -> None:
+    if not output.as_json:
+        output.line(printable(text))
+
+
+async def for_preview(connection: Connection, draft: Request, given: job_options.Given) -> Request:
+    """Return the whole request without making anything for it. Raises as `completed` does."""
+    request = {name: value for name, value in draft.items() if name != "jobId"}
+    if given["template"]:
+        request["jobTemplateArn"] = await template_arn(connection, given["template"])
+    if given["query"]:
+        request["targets"] = [thing["thingName"] for thing in await search(connection, given["query"])]
+        if not request["targets"]:
+            raise _nothing_found(given["query"])
+    else:
+        request["targets"] = await _named(connection, given)
+    return request

@@ -1,0 +1,160 @@
+"""PreviewJob: what a job would do is told, and nothing is done."""
+
+from typing import Any
+
+import pytest
+
+from tests.broker.core.groups import GroupWorld, numbered
+from tests.broker.core.test_why import PresenceWorld
+from tests.broker.core.world import DOCUMENT, MINUTE_MS, START_MS, START_S, picture
+from thingjobs_broker.core.ports import Presence, Rules
+from thingjobs_broker.core.preview import followed
+from thingjobs_broker.core.rollout import RolloutConfig
+from thingjobs_broker.core.schedule import MaintenanceWindow, SchedulingConfig, compiled
+
+TEN_A_MINUTE = {"maximumPerMinute": 10}
+
+
+def preview(world: GroupWorld, *targets: str, **members: Any) -> dict[str, Any]:
+    """The answer; state and journal are as before, and nothing but the answer was sent."""
+    before = picture(world.state)
+    answer, *others = world.call("PreviewJob", {"targets": targets, "document": DOCUMENT} | members)
+    assert (others, world.records, picture(world.state)) == ([], [], before)
+    assert answer.ending == "accepted", answer
+    return answer.body
+
+
+def test_everybody_who_would_get_an_execution_is_counted_once_and_named_in_order() -> None:
+    """The order of the targets; only so many names (control plane 3.3, "Order")."""
+    world = GroupWorld(*numbered(30), "Z")
+    world.group("g", *numbered(30))
+    found = preview(world, "Z", "g", maxResults=3)
+    assert found["targeted"] == {"count": 31, "names": ["Z", "T00000", "T00001"]}
+    assert [each["things"] for each in found["targets"]] == [1, 30]
+    assert found["excluded"] == []
+
+
+def test_who_is_left_out_is_told_with_the_reason() -> None:
+    """A thing reached twice, and a group of nobody."""
+    world = GroupWorld("A", "B")
+    world.group("g", "A", "B")
+    world.group("empty")
+    found = preview(world, "A", "g", "empty")
+    assert found["targeted"]["names"] == ["A", "B"]
+    assert {each["reason"]: each["names"] for each in found["excluded"]} == {
+        "reached by several targets; a thing gets one execution": ["A"],
+        "the group has no things": ["empty"],
+    }
+
+
+def test_who_will_have_to_wait_is_told_with_the_reason() -> None:
+    """A device that is away, and one that has other jobs to do."""
+    world = PresenceWorld("A", "B", "C")
+    world.presence["A"] = Presence(is_connected=False)
+    world.create_job("j", "A", "B")
+    waiting = {each["reason"]: each["names"] for each in preview(world, "A", "B", "C")["waiting"]}
+    assert waiting == {"not connected": ["A"], "has other jobs to do first": ["B"]}
+
+
+@pytest.mark.parametrize(
+    ("things", "config", "minutes"),
+    [(25, TEN_A_MINUTE, 2), (10, TEN_A_MINUTE, 0), (11, TEN_A_MINUTE, 1), (0, TEN_A_MINUTE, 0)],
+)
+def test_the_rollout_takes_as_long_as_it_is_said_to(
+    things: int, config: dict[str, int], minutes: int
+) -> None:
+    """V1: 25 things at 10 a minute are through at +120 s, and the real job agrees."""
+    world = GroupWorld(*numbered(things))
+    world.group("g", *numbered(things))
+    found = preview(world, "g", jobExecutionsRolloutConfig=config)["rollout"]
+    assert (found["minutes"], found["startsAt"], found["endsAt"]) == (
+        minutes,
+        START_S,
+        START_S + 60 * minutes,
+    )
+    if things:
+        world.create_job("j", "g", jobExecutionsRolloutConfig=config)
+        world.advance(minutes * MINUTE_MS - 1) if minutes else None
+        assert world.made("j") < things or not minutes
+        world.advance(1)
+        assert world.made("j") == things
+
+
+def test_an_exponential_rollout_takes_what_the_golden_vector_takes() -> None:
+    """V2: 20 things, base 1, factor 2, every 2, at most 3: nine minutes of windows."""
+    world = GroupWorld(*numbered(20))
+    world.group("g", *numbered(20))
+    rate = {
+        "baseRatePerMinute": 1,
+        "incrementFactor": 2,
+        "rateIncreaseCriteria": {"numberOfNotifiedThings": 2},
+    }
+    config = {"maximumPerMinute": 3, "exponentialRate": rate}
+    found = preview(world, "g", jobExecutionsRolloutConfig=config)["rollout"]
+    assert (found["perMinute"], found["minutes"]) == (1, 8)
+
+
+def test_a_rollout_pauses_while_its_window_is_closed() -> None:
+    """90 minutes of work in windows of an hour at 22:00: from 22:13 to 23:00, then 43 minutes a day later."""
+    windows = [MaintenanceWindow("cron(0 22 * * ? *)", 60)]
+    its = compiled(SchedulingConfig(maintenance_windows=windows))
+    found = followed(its, RolloutConfig(maximum_per_minute=1), 91, START_MS, unset_per_minute=None)
+    today_ms = 46 * MINUTE_MS + 40_000
+    tomorrow_ms = START_MS + 24 * 60 * MINUTE_MS - 13 * MINUTE_MS - 20_000
+    assert found == (START_MS, tomorrow_ms + 90 * MINUTE_MS - today_ms, 91)
+
+
+def test_whom_end_time_leaves_out_is_told() -> None:
+    """31 minutes at one a minute reach 30 of 40 (control plane 6.2: the others never get one)."""
+    world = GroupWorld(*numbered(40))
+    world.group("g", *numbered(40))
+    members: dict[str, Any] = {
+        "jobExecutionsRolloutConfig": {"maximumPerMinute": 1},
+        "schedulingConfig": {"endTime": str(START_S + 1800)},
+    }
+    (excluded,) = preview(world, "g", **members, maxResults=2)["excluded"]
+    assert excluded == {
+        "reason": "endTime comes before their turn",
+        "count": 10,
+        "names": ["T00030", "T00031"],
+    }
+    world.create_job("j", "g", **members)
+    world.advance(60 * MINUTE_MS)
+    assert world.made("j") == 30
+
+
+def test_a_job_that_would_be_refused_is_refused() -> None:
+    """By the checks of CreateJob: id taken, target unknown, schedule too early, template missing."""
+    world = GroupWorld("T")
+    world.create_job("j")
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"jobId": "j"}, "ResourceAlreadyExistsException"),
+        ({"targets": ["nobody"]}, "ResourceNotFoundException"),
+        ({"targets": []}, "InvalidRequestException"),
+        ({"schedulingConfig": {"startTime": str(START_S + 600)}}, "InvalidRequestException"),
+        (
+            {"jobTemplateArn": "arn:aws:iot:local:000000000000:jobtemplate/x"},
+            "ResourceNotFoundException",
+        ),
+    ]
+    for members, code in refused:
+        body = {"targets": ["T"], "document": DOCUMENT} | members
+        if "jobTemplateArn" in members:
+            del body["document"]
+        answer, *_ = world.call("PreviewJob", body)
+        assert (answer.ending, answer.body["code"]) == ("rejected", code)
+
+
+def test_the_targets_of_a_query_may_be_more_than_a_job_can_name() -> None:
+    """A query becomes a group; until then it is only the names that it found."""
+    world = GroupWorld(*numbered(230))
+    assert preview(world, *numbered(230))["targeted"]["count"] == 230
+
+
+def test_a_service_without_a_limit_takes_no_time() -> None:
+    """Rules: no rate is as fast as possible."""
+    world = GroupWorld(*numbered(2000), rules=Rules(rollout_per_minute=None), checked=False)
+    world.group("g", *numbered(2000))
+    found = preview(world, "g")["rollout"]
+    assert "perMinute" not in found
+    assert found["minutes"] == 0
