@@ -107,7 +107,11 @@ def test_the_demo_shows_a_job_that_succeeds(tmp_path: Path) -> None:
     output, errors = demo.communicate(timeout=50)
     took_s = time.monotonic() - started_s
     assert demo.returncode == 0, errors
-    assert masked(output) == masked(EXPECTED)
+    shown = masked(output)
+    steps = [line for line in shown if line.startswith("IN_PROGRESS")]
+    # On a busy machine a step may be over before the watcher has asked.
+    assert steps
+    assert shown == [line for line in masked(EXPECTED) if not line.startswith("IN_PROGRESS") or line in steps]
     assert errors == ""
     assert took_s < SECONDS_MAX
     assert list(tmp_path.iterdir()) == []
@@ -120,7 +124,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path, number: signa
     demo = start_demo(tmp_path)
     assert demo.stdout is not None
     for line in demo.stdout:
-        if "step 1/3" in line:
+        if "demo-gateway: step" in line:
             break
     # Ctrl-C in a terminal reaches the demo and the command in its foreground alike.
     os.killpg(demo.pid, number)
