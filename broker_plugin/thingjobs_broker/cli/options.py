@@ -31,6 +31,12 @@ LogLevel = Annotated[
     str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. \\[default: info]")
 ]
 JsonLogs = Annotated[bool | None, typer.Option("--json-logs", help="Log as JSON lines.")]
+TestClock = Annotated[
+    bool | None,
+    typer.Option(
+        "--test-clock", help="Time stands still but for thingjobs call AdvanceClock; for tests alone."
+    ),
+]
 Config = Annotated[
     str | None, typer.Option(envvar="THINGJOBS_CONFIG", metavar="FILE", help="Settings as a TOML file.")
 ]

@@ -6,7 +6,7 @@ import typer
 
 from thingjobs_broker.cli.command import end, examples_epilog
 from thingjobs_broker.cli.exit_codes import ExitCode
-from thingjobs_broker.cli.options import Config, DataDir, JsonLogs, LogLevel
+from thingjobs_broker.cli.options import Config, DataDir, JsonLogs, LogLevel, TestClock
 from thingjobs_broker.cli.settings import find_settings
 from thingjobs_broker.config import SidecarSettings
 
@@ -54,6 +54,7 @@ def serve(
     mqtt_version: Annotated[str | None, typer.Option(metavar="5|3.1.1", help="\\[default: 5]")] = None,
     log_level: LogLevel = None,
     json_logs: JsonLogs = None,
+    test_clock: TestClock = None,
 ) -> None:
     """Run the jobs service beside an MQTT broker of your own, until Ctrl-C or SIGTERM.
 
@@ -73,6 +74,7 @@ def serve(
         "mqtt_version": mqtt_version,
         "log_level": log_level,
         "json_logs": json_logs,
+        "test_clock": test_clock,
     }
     end(lambda: _serve(find_settings(SidecarSettings, flags, config)))
 

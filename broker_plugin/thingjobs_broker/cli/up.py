@@ -6,7 +6,7 @@ import typer
 
 from thingjobs_broker.cli.command import end, examples_epilog
 from thingjobs_broker.cli.exit_codes import ExitCode
-from thingjobs_broker.cli.options import Config, DataDir, JsonLogs, LogLevel
+from thingjobs_broker.cli.options import Config, DataDir, JsonLogs, LogLevel, TestClock
 from thingjobs_broker.cli.settings import find_settings
 from thingjobs_broker.config import Settings
 
@@ -44,6 +44,7 @@ def up(
     ] = None,
     log_level: LogLevel = None,
     json_logs: JsonLogs = None,
+    test_clock: TestClock = None,
 ) -> None:
     """Run the MQTT broker and the jobs service in one process, until Ctrl-C or SIGTERM.
 
@@ -58,6 +59,7 @@ def up(
         "operators": operator or None,
         "log_level": log_level,
         "json_logs": json_logs,
+        "test_clock": test_clock,
     }
     end(lambda: _serve(find_settings(Settings, flags, config)))
 

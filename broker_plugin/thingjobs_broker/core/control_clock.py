@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from thingjobs_broker.core.errors import InvalidRequestError
+from thingjobs_broker.core.records import ServiceStarted
 
 if TYPE_CHECKING:
     from thingjobs_broker.core import operations
@@ -21,4 +22,6 @@ def advance_clock(step: Step, _request: operations.AdvanceClock, _by: str) -> di
     if not step.ports.is_test_clock:
         message = "The service runs on the machine's clock; start it with --test-clock to move it"
         raise InvalidRequestError(message)
+    # On record, so that a restart carries on from here and time never goes back.
+    step.apply(ServiceStarted(step.now_ms, "", step.now_ms))
     return {"now": step.now_ms / 1000}
