@@ -37,6 +37,7 @@ class _InitGroup(TyperGroup):
 Directory = Annotated[
     str, typer.Option("--dir", metavar="DIR", help="The directory that thingjobs init has made.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document.")]
 Renew = Annotated[bool, typer.Option("--renew", help="Make a new one; the old one is refused from then on.")]
 
 app = typer.Typer(
@@ -70,6 +71,7 @@ def init(
     renew: Annotated[
         bool, typer.Option("--renew", help="Give the broker a new key and certificate.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make what a broker needs: a private CA, its certificate, its files, an operator and the service.
 
@@ -88,7 +90,7 @@ def init(
             f"thingjobs serve --config {layout.service.service_settings}",
         ]
 
-    end(lambda: _run(directory, work))
+    end(lambda: _run(directory, work, Output(as_json=as_json)))
 
 
 @app.command(
@@ -112,6 +114,7 @@ def device(  # noqa: PLR0917 - typer makes options of them
         str, typer.Option(metavar="DIR", help="Where the files will lie on the device.")
     ] = DEVICE_DIRECTORY,
     renew: Renew = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a device's password or certificate, and the settings of its agent."""
 
@@ -123,7 +126,7 @@ def device(  # noqa: PLR0917 - typer makes options of them
             f"thingjobs-agent run --config {place / login.settings.name}",
         ]
 
-    end(lambda: _run(directory, work))
+    end(lambda: _run(directory, work, Output(as_json=as_json)))
 
 
 @app.command("operator", epilog=examples_epilog("thingjobs init operator ada"))
@@ -131,6 +134,7 @@ def operator(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The operator's user name.")],
     directory: Directory = DEFAULT_DIRECTORY,
     renew: Renew = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make an operator's password, and tell the broker that the user is an operator."""
 
@@ -138,29 +142,28 @@ def operator(
         login = setup.add_operator(name, renew=renew)
         return [_RELOAD, f". {login.environment} && thingjobs job list"]
 
-    end(lambda: _run(directory, work))
+    end(lambda: _run(directory, work, Output(as_json=as_json)))
 
 
 @app.command("revoke", epilog=examples_epilog("thingjobs init revoke press-7"))
-def revoke(name: ThingName, directory: Directory = DEFAULT_DIRECTORY) -> None:
+def revoke(name: ThingName, directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:
     """Lock a lost device out: its password is removed, its certificates are revoked."""
 
     def work(setup: "Setup") -> list[str]:
         setup.revoke_device(name)
         return [_RELOAD]
 
-    end(lambda: _run(directory, work))
+    end(lambda: _run(directory, work, Output(as_json=as_json)))
 
 
 _RELOAD: Final = "restart the broker: it reads operators and revoked certificates when it starts"
 
 
-def _run(directory: str, work: Callable[["Setup"], list[str]]) -> None:
+def _run(directory: str, work: Callable[["Setup"], list[str]], output: Output) -> None:
     """Do the work, and show what became of each file and what comes next."""
     from thingjobs_broker.provision.errors import NameRefused, ProvisionError
     from thingjobs_broker.provision.setup import Setup
 
-    output = Output(as_json=False)
     try:
         setup = Setup(Path(directory))
         following = work(setup)
@@ -170,6 +173,10 @@ def _run(directory: str, work: Callable[["Setup"], list[str]]) -> None:
         raise LocalFileError(str(error)) from None
     except OSError as error:
         raise LocalFileError(f"{error.filename or directory}: {error.strerror or error}") from None
+    if output.as_json:
+        files = [{"path": str(path), "fate": fate} for path, fate in setup.files.fates.items()]
+        output.document({"files": files, "next": following})
+        return
     output.columns(((fate, str(path)) for path, fate in setup.files.fates.items()), indent=0)
     output.line("next")
     for line in following:

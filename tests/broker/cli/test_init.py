@@ -1,5 +1,6 @@
 """`thingjobs init`: a directory or one of its commands, what it shows, and how it ends."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,32 @@ def test_init_device_and_operator_stand_beside_it(arguments: list[str]) -> None:
     assert run("operator", "ada", *arguments).exit_code == 0
     assert run("revoke", "drill-7", *arguments).exit_code == 0
     assert not (root / "devices/drill-7").exists()
+
+
+def test_json_tells_the_same_in_one_document() -> None:
+    """Each file with what became of it, and what comes next, of all four commands."""
+    root = Path("thingjobs-setup").absolute()
+    made = json.loads(run("--json").stdout)
+    assert {"path": str(root / "ca/ca.key"), "fate": "made"} in made["files"]
+    assert made["next"] == [f"thingjobs up --config {root}/broker/up.toml"]
+    again = json.loads(run("--json").stdout)
+    assert [one["path"] for one in again["files"]] == [one["path"] for one in made["files"]]
+    assert {one["fate"] for one in again["files"]} == {"kept"}
+    device = json.loads(run("device", "press-7", "--json").stdout)
+    assert {"path": f"{root}/devices/press-7/agent.toml", "fate": "made"} in device["files"]
+    assert device["next"][1] == "thingjobs-agent run --config /etc/thingjobs-agent/agent.toml"
+    operator = json.loads(run("operator", "ada", "--json").stdout)
+    assert {"path": f"{root}/operators/ada/password", "fate": "made"} in operator["files"]
+    revoked = json.loads(run("revoke", "press-7", "--json").stdout)
+    assert {"path": f"{root}/devices/press-7/password", "fate": "removed"} in revoked["files"]
+    assert len(revoked["next"]) == 1
+
+
+def test_an_error_is_one_line_with_json_too() -> None:
+    """On standard error, as with every command; nothing that is no JSON reaches a program."""
+    result = run("revoke", "press-7", "--json")
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_what_is_kept_is_said(tmp_path: Path) -> None:
