@@ -53,10 +53,15 @@ REFUSED_FOR_GOOD: Final = {
 """Reason codes (MQTT 5, 2.4) after which trying again changes nothing, with the way out."""
 
 
-def topic_filters(root: str) -> list[str]:
-    """Return what the service subscribes to: requests only, so that it never hears itself."""
+def topic_filters(root: str, *, mqtt_5: bool) -> list[str]:
+    """Return what the service subscribes to, so that it never hears itself.
+
+    MQTT 5 keeps from a client what it publishes (no local, 3.8.3.1), so that it can also hear, and refuse,
+    topics that name no operation (C49). Without that it hears the four requests alone.
+    """
     jobs = f"{root}/things/+/jobs"
-    return [f"{jobs}/get", f"{jobs}/start-next", f"{jobs}/+/get", f"{jobs}/+/update", f"{root}/control/+/+"]
+    requests = ["get", "start-next", "+/get", "+/update"]
+    return [*(f"{jobs}/{last}" for last in (["#"] if mqtt_5 else requests)), f"{root}/control/+/+"]
 
 
 class Sidecar:
@@ -204,7 +209,12 @@ class Sidecar:
             accepted.packet_bytes_max,
             time.monotonic() - self._lost_at,
         )
-        await connection.subscribe(topic_filters(self._root))
+        wanted = topic_filters(self._root, mqtt_5=self._access.mqtt_5)
+        await connection.subscribe(wanted)
+        if accepted.session_present:
+            # Of an earlier life with the other version; each request would come twice.
+            other = topic_filters(self._root, mqtt_5=not self._access.mqtt_5)
+            await connection.unsubscribe([one for one in other if one not in wanted])
         self._was_connected = True
         log.info(
             "Connected to the broker",

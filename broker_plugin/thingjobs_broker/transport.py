@@ -112,6 +112,18 @@ class Connection:
             if value >= 0x80:
                 raise ConnectionLost(f"the broker refuses the subscription to {topic_filter}: {code}", value)
 
+    async def unsubscribe(self, topic_filters: list[str]) -> None:
+        """Take subscriptions back, if there are any.
+
+        Raises:
+            ConnectionLost: the broker does not answer.
+
+        """
+        try:
+            await self._client.unsubscribe(topic_filters)
+        except aiomqtt.MqttError as error:
+            raise ConnectionLost(f"no answer to the end of a subscription: {error}") from None
+
     async def close(self) -> None:
         """Send DISCONNECT, if there is still somebody to send it to, and let go of the socket."""
         if self._open and not self.lost.done():

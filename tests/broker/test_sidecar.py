@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -18,7 +19,7 @@ from tests.broker.beside import (
 )
 from tests.support import free_port
 from thingjobs_broker.responses import may_answer_on
-from thingjobs_broker.sidecar import topic_filters
+from thingjobs_broker.sidecar import Sidecar, topic_filters
 
 pytestmark = pytest.mark.broker
 
@@ -129,15 +130,62 @@ async def test_replies_and_notifications_are_never_answered(port: int) -> None:
         assert not [topic for topic in seen if topic.count("/accepted") + topic.count("/rejected") > 1]
 
 
-def test_the_service_subscribes_to_requests_only() -> None:
+def test_without_no_local_the_service_subscribes_to_requests_only() -> None:
     """No filter matches a reply, a notification or an event."""
-    assert topic_filters("$aws") == [
+    assert topic_filters("$aws", mqtt_5=False) == [
         "$aws/things/+/jobs/get",
         "$aws/things/+/jobs/start-next",
         "$aws/things/+/jobs/+/get",
         "$aws/things/+/jobs/+/update",
         "$aws/control/+/+",
     ]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_the_service_does_not_hear_itself(
+    broker: Mosquitto, tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it publishes would double what it reads; what others publish in its name is dropped."""
+    heard: list[str] = []
+    received = Sidecar._received
+
+    def note(self: Sidecar, message: MQTTMessage) -> None:
+        heard.append(message.topic)
+        received(self, message)
+
+    monkeypatch.setattr(Sidecar, "_received", note)
+    async with (
+        sidecar(broker.url, tmp_path / "data", mqtt_version=version),
+        peer(broker.port, "$aws/control/ada/+/+") as operator,
+        peer(broker.port, f"{PRESS}/#") as device,
+    ):
+        await create_job(operator, "job-1", "press-7")
+        await device.until(f"{PRESS}/notify-next")
+        for request in ("get", "start-next", "job-1/get"):
+            assert (await device.ask(f"{PRESS}/{request}"))[0] == "accepted"
+        assert (await device.ask(f"{PRESS}/job-1/update", {"status": "SUCCEEDED"}))[0] == "accepted"
+        assert (await device.ask(f"{PRESS}/get"))[0] == "accepted"
+        requests = [f"{PRESS}/{one}" for one in ("get", "start-next", "job-1/get", "job-1/update", "get")]
+        assert [topic for topic in heard if not topic.startswith(CONTROL)] == requests
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("versions", [("5", "3.1.1"), ("3.1.1", "5")])
+async def test_a_service_that_changes_its_version_answers_once(
+    broker: Mosquitto, tmp_path: Path, versions: tuple[str, str]
+) -> None:
+    """The session at the broker keeps the filters of the version before."""
+    for version in versions:
+        async with (
+            sidecar(broker.url, tmp_path / "data", mqtt_version=version),
+            peer(broker.port, f"{PRESS}/#") as device,
+        ):
+            answers = []
+            for token in ("first", "second"):
+                await device.publish(f"{PRESS}/get", {"clientToken": token})
+                answers.append(await device.until(f"{PRESS}/get/accepted"))
+            assert [one[f"{PRESS}/get/accepted"]["clientToken"] for one in answers] == ["first", "second"]
 
 
 @pytest.mark.asyncio

@@ -36,10 +36,6 @@ CASES = [
 @pytest.mark.parametrize("case", CASES)
 async def test_the_wire_answers_as_the_transcript_says(service: WireService, case: transcript.Case) -> None:
     """C01 to C85 in full and in order, the example of twenty minutes (C64, 6.5) among them."""
-    if case.case_id == "C49" and service.broker == "mosquitto":
-        pytest.skip(
-            "beside a broker the service hears requests alone; other topics are the broker's to refuse"
-        )
     wanted, performed = await wire_transcript.perform(case, service)
     assert performed == wanted
 

@@ -54,7 +54,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def init(
+def init(  # noqa: PLR0917 - typer makes options of them
     ctx: typer.Context,
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Made with mode 0700.")] = DEFAULT_DIRECTORY,
     host: Annotated[
