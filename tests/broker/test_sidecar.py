@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -18,6 +17,7 @@ from tests.broker.beside import (
     sidecar,
 )
 from tests.support import free_port
+from thingjobs_broker.data_packets import Received
 from thingjobs_broker.responses import may_answer_on
 from thingjobs_broker.sidecar import Sidecar, topic_filters
 
@@ -150,7 +150,7 @@ async def test_the_service_does_not_hear_itself(
     heard: list[str] = []
     received = Sidecar._received
 
-    def note(self: Sidecar, message: MQTTMessage) -> None:
+    def note(self: Sidecar, message: Received) -> None:
         heard.append(message.topic)
         received(self, message)
 

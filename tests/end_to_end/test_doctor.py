@@ -29,7 +29,7 @@ NETWORK = (
     "strangers",
 )
 RIGHTS = ("device", "clock", "forgery", "eavesdropping", "impersonation")
-DISK = ("directory", "lock", "space")
+DISK = ("directory", "modes", "lock", "space")
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def complaint(
     code: ExitCode = ExitCode.NOT_STARTED,
     environ: Mapping[str, str] | None = None,
 ) -> str:
-    """The one line of a service that ends by itself; it must not have said that it serves."""
+    """The one line of a service that ends by itself, behind notes; it must not have said that it serves."""
     done = subprocess.run(
         [*THINGJOBS, "serve", *arguments],
         capture_output=True,
@@ -54,7 +54,8 @@ def complaint(
     )
     assert done.returncode == code, done
     assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    *notes, line = done.stderr.splitlines()
+    assert all(note.startswith("thingjobs: note: ") for note in notes)
     return line
 
 

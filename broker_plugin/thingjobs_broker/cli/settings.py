@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from thingjobs_broker.cli.errors import LocalFileError, UsageError
+from thingjobs_broker.cli.output import complain
 from thingjobs_broker.config import Settings, SidecarSettings
 from thingjobs_protocol.settings import SettingsError, resolve, settings_table
 
@@ -16,6 +17,7 @@ OF_OTHERS: Final = (
 )
 """Variables with our prefix that belong to the client commands and to the agent."""
 
+_FROM_ENVIRONMENT: Final = "environment variable "
 _PROGRAMS: Final = (Settings, SidecarSettings)
 
 SettingsT = TypeVar("SettingsT")
@@ -29,10 +31,11 @@ def find_settings(settings_type: type[SettingsT], flags: dict[str, Any], config:
         LocalFileError: the file cannot be read or is not TOML.
 
     """
+    file = _read(config) if config else {}
     try:
-        found, _ = resolve(
+        found, origins = resolve(
             settings_type,
-            file=_read(config) if config else None,
+            file=file,
             file_name=config or "the settings file",
             environ=os.environ,
             env_prefix=ENVIRONMENT_PREFIX,
@@ -41,7 +44,21 @@ def find_settings(settings_type: type[SettingsT], flags: dict[str, Any], config:
         )
     except SettingsError as error:
         raise UsageError(str(error)) from None
+    if beaten := [
+        origin for key, origin in origins.items() if _FROM_ENVIRONMENT in origin and _has(file, key)
+    ]:
+        names = ", ".join(origin.removeprefix(_FROM_ENVIRONMENT) for origin in beaten)
+        # An operator's shell names the broker and the password of the operator.
+        complain(f"note: {names} in the environment, not what {config} says")
     return found
+
+
+def _has(file: dict[str, Any], key: str) -> bool:
+    """Tell whether a dotted key stands in the file."""
+    *tables, last = key.split(".")
+    for name in tables:
+        file = file.get(name, {})
+    return last in file
 
 
 def _variables_of_programs() -> set[str]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import pwd
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,10 +25,16 @@ _MIB: Final = 1024 * 1024
 
 
 async def directory(case: Case) -> str:
-    """Nobody but the owner gets at the files, and all of them are the owner's."""
+    """It is one."""
     if case.data_dir is None:
         raise NotChecked("needs --data-dir DIR, on the machine of the service")
     return await asyncio.to_thread(_directory, case.data_dir)
+
+
+async def modes(case: Case) -> str:
+    """Nobody but the owner gets at the files, and all of them are the owner's."""
+    assert case.data_dir is not None
+    return await asyncio.to_thread(_modes, case.data_dir.absolute())
 
 
 async def lock(case: Case) -> str:
@@ -59,14 +66,22 @@ def _directory(root: Path) -> str:
     try:
         if not stat.S_ISDIR(root.stat().st_mode):
             raise Problem(f"{root} is not a directory", "name the service's data directory with --data-dir")
-        paths = [root, *root.rglob("*")]
-        found = [(path, path.lstat()) for path in paths]
+        names = {path.name for path in root.iterdir()}
     except OSError as error:
         fix = "name the service's data directory with --data-dir, and run doctor as its owner"
-        raise Problem(f"cannot look into {error.filename or root}: {error.strerror}", fix) from None
-    if not (root / LOCK_NAME).is_file():
+        raise Problem(f"cannot look into {root}: {error.strerror}", fix) from None
+    if LOCK_NAME not in names:
         fix = "name the service's data directory with --data-dir"
         raise Problem(f"{root} is no data directory: no service has ever run on it", fix)
+    return f"{root} is a data directory"
+
+
+def _modes(root: Path) -> str:
+    found = [(root, root.lstat())]
+    for path in root.rglob("*"):
+        # The service removes what it no longer needs meanwhile.
+        with suppress(FileNotFoundError):
+            found.append((path, path.lstat()))
     owner = found[0][1].st_uid
     for path, status in found:
         if status.st_uid != owner:
@@ -77,7 +92,7 @@ def _directory(root: Path) -> str:
         if status.st_mode & _OTHERS and not stat.S_ISLNK(status.st_mode):
             mode = stat.S_IMODE(status.st_mode)
             raise Problem(f"{path} has mode {mode:04o}: others get at the jobs", f"chmod -R go= {root}")
-    return f"{root} belongs to {_user(owner)}, and nobody else gets at its {len(found) - 1} files"
+    return f"all is {_user(owner)}'s, and nobody else gets at it"
 
 
 def _lock(root: Path, locks: Path) -> str:

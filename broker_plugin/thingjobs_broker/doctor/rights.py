@@ -17,7 +17,15 @@ from thingjobs_broker.cli.errors import RefusedError, UnreachableError
 from thingjobs_broker.doctor.case import CANARY_THING
 from thingjobs_broker.doctor.findings import NotChecked, Problem
 from thingjobs_broker.doctor.peer import Heard, Peer, peer
-from thingjobs_protocol.topics import ACCEPTED, REJECTED, control_topic, job_event_topic, notify_topic
+from thingjobs_protocol.topics import (
+    ACCEPTED,
+    NEXT_JOB_ID,
+    REJECTED,
+    control_topic,
+    job_event_topic,
+    notify_next_topic,
+    notify_topic,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,6 +33,9 @@ if TYPE_CHECKING:
     from thingjobs_broker.doctor.case import Case
 
 CLOCK_SECONDS_MAX: Final = 5.0
+OPERATIONS_TRIED: Final = ("CreateJob", "UpdateJob", "DeleteJob", "CreateThing", "DeleteThing", "ListJobs")
+"""Of the control plane, besides CancelJob: where rights go by the operation, these are worth most."""
+
 LOOKS: Final = 100
 LOOK_SECONDS: Final = 0.1
 
@@ -86,24 +97,24 @@ async def forgery(case: Case) -> str:
     """Let the device publish what only the service may (spec: data plane C82)."""
     root, name = case.address.topic_root, case.login.name
     jobs = f"{root}/things/{name}/jobs"
+    asked = ("get", "start-next", f"{case.token}/get", f"{case.token}/update")
     forged = [
-        *(
-            f"{jobs}/get/{ACCEPTED}",
-            f"{jobs}/{case.token}/get/{REJECTED}",
-            f"{jobs}/{case.token}/update/{ACCEPTED}",
-        ),
+        *(f"{jobs}/{request}/{reply}" for request in asked for reply in (ACCEPTED, REJECTED)),
         # To a device this says that nothing is pending, for which it has to ask anyway.
         notify_topic(name, root),
+        notify_next_topic(name, root),
         job_event_topic(case.token, "completed", root),
         f"{control_topic(case.token, 'DescribeJob', root)}/{ACCEPTED}",
     ]
     async with peer(case.address) as operator, _device(case) as client:
+        # A running agent hears it too, and may act on a notify-next: so that one tells it the truth.
+        front = (await _ask(case, client, f"{NEXT_JOB_ID}/get")).body()
+        front = {key: front[key] for key in ("execution",) if key in front}
         await operator.subscribe(f"{root}/control/+/+/{ACCEPTED}")
         await operator.subscribe(f"{root}/events/#")
         for topic in forged:
-            await client.publish(
-                topic, {"jobs": {}, "timestamp": int(time.time()), "clientToken": case.token}
-            )
+            body = {**front} if topic == notify_next_topic(name, root) else {"jobs": {}}
+            await client.publish(topic, {**body, "timestamp": int(time.time()), "clientToken": case.token})
         await _ask(case, client)
         heard = [
             *await client.heard(f"{jobs}/{case.token}/#"),
@@ -126,8 +137,10 @@ async def eavesdropping(case: Case) -> str:
     async with _device(case) as client:
         for topic_filter in wanted:
             await client.subscribe(topic_filter)
-        async with _canary_job(case, "hear"):
-            pass  # it gets a job, which is canceled: notifications, events and answers to the operator
+        # It gets a job, which is canceled: notifications, events and answers to the operator. With the
+        # service's login it also asks something.
+        async with _canary_job(case, "hear"), peer(case.address) as examiner:
+            await examiner.publish(f"{root}/things/{CANARY_THING}/jobs/get", {"clientToken": case.token})
         await _ask(case, client)
         heard = await client.heard(f"{own}{case.token}/#")
     for message in heard:
@@ -140,7 +153,9 @@ async def impersonation(case: Case) -> str:
     """Let the device ask for another thing's job, and use the control plane."""
     root, name = case.address.topic_root, case.login.name
     jobs = f"{root}/things/{CANARY_THING}/jobs"
-    async with _canary_job(case, "act") as job_id, _device(case) as client:
+    async with _canary_job(case, "act") as job_id, peer(case.address) as operator, _device(case) as client:
+        for operation in OPERATIONS_TRIED:
+            await operator.subscribe(f"{control_topic(name, operation, root)}/{REJECTED}")
         tried: dict[str, dict[str, object]] = {
             f"{jobs}/start-next": {},
             f"{jobs}/{job_id}/update": {"status": "IN_PROGRESS"},
@@ -148,6 +163,9 @@ async def impersonation(case: Case) -> str:
         }
         for topic, body in tried.items():
             await client.publish(topic, {**body, "clientToken": case.token})
+        for operation in OPERATIONS_TRIED:
+            # No job, whatever the operation: the service refuses it, on a topic where the operator hears it.
+            await client.publish(control_topic(name, operation, root), [case.token])
         # The service answers in the order of arrival: afterwards, what was tried has had its effect.
         await _ask(case, client)
         job = (await case.connection.call("DescribeJob", jobId=job_id))["job"]
@@ -155,6 +173,9 @@ async def impersonation(case: Case) -> str:
             raise Problem(f"{name} can use the control plane: it canceled a job", _RIGHTS)
         if await _status(case, job_id) != "QUEUED":
             raise Problem(f"{name} can act for other things: it started a job of {CANARY_THING}", _RIGHTS)
+        for message in await operator.heard(control_topic(case.token, "none", root) + f"/{ACCEPTED}"):
+            *_, operation, _reply = message.topic.split("/")
+            raise Problem(f"{name} can use the control plane: {operation} reaches the service", _RIGHTS)
     return f"{name} can neither act for another thing nor use the control plane"
 
 
@@ -166,9 +187,9 @@ async def _device(case: Case) -> AsyncIterator[Peer]:
         yield client
 
 
-async def _ask(case: Case, client: Peer) -> Heard:
+async def _ask(case: Case, client: Peer, request: str = "get") -> Heard:
     """Ask for the device's own jobs. With the answer, what it published before has been dealt with."""
-    topic = f"{case.address.topic_root}/things/{case.login.name}/jobs/get"
+    topic = f"{case.address.topic_root}/things/{case.login.name}/jobs/{request}"
     token = f"{case.token}-{time.monotonic_ns()}"
     await client.publish(topic, {"clientToken": token})
     passed: list[Heard] = []

@@ -40,6 +40,7 @@ CHECKS: Final = (
     Check("eavesdropping", rights.eavesdropping, "device"),
     Check("impersonation", rights.impersonation, "device"),
     Check("directory", disk.directory),
+    Check("modes", disk.modes, "directory"),
     Check("lock", disk.lock, "directory"),
     Check("space", disk.space, "directory"),
 )

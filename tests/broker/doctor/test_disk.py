@@ -31,7 +31,8 @@ def case(path: Path | None) -> Case:
 async def test_a_directory_that_is_well(data_dir: Path) -> None:
     """Held by a service, nobody else gets at it, and there is room."""
     with DataDirectoryLock(data_dir):
-        assert "nobody else gets at its 3 files" in await disk.directory(case(data_dir))
+        assert await disk.directory(case(data_dir)) == f"{data_dir} is a data directory"
+        assert "nobody else gets at it" in await disk.modes(case(data_dir))
         assert await disk.lock(case(data_dir)) == f"process {os.getpid()} holds it"
         assert "MiB are free" in await disk.space(case(data_dir))
 
@@ -49,7 +50,7 @@ async def test_what_others_get_at_is_told(data_dir: Path, name: str, mode: int) 
     """Path, mode and the command that helps."""
     (data_dir / name).chmod(mode)
     with pytest.raises(Problem) as problem:
-        await disk.directory(case(data_dir))
+        await disk.modes(case(data_dir))
     assert problem.value.message == f"{data_dir / name} has mode {mode:04o}: others get at the jobs"
     assert problem.value.fix == f"chmod -R go= {data_dir}"
 
@@ -60,7 +61,17 @@ async def test_a_file_of_somebody_else_is_told(data_dir: Path) -> None:
     """As one that root has left behind in the service's directory."""
     os.chown(data_dir / "journal" / "1.log", 12345, -1)
     with pytest.raises(Problem, match=r"1\.log belongs to user 12345, but the directory to root"):
-        await disk.directory(case(data_dir))
+        await disk.modes(case(data_dir))
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_goes_meanwhile_is_no_failure(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that runs removes segments and snapshots it no longer needs."""
+    gone = data_dir / "journal" / "0.log"
+    monkeypatch.setattr(Path, "rglob", lambda *_: iter([gone, data_dir / "journal" / "1.log"]))
+    assert "nobody else gets at it" in await disk.modes(case(data_dir))
 
 
 @pytest.mark.asyncio

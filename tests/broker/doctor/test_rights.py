@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.beside import peer
+from tests.broker.beside import create_job, peer
 from tests.broker.doctor.patients import (
     DEVICE,
     OPERATOR,
     PASSWORD,
+    SERVICE,
     answering,
     case,
     findings,
@@ -35,6 +36,9 @@ RIGHTS = ("forgery", "eavesdropping", "impersonation")
     [
         ("pattern readwrite $aws/things/%u/jobs/#", {"forgery"}, "/jobs/get/accepted"),
         ("pattern write $aws/things/%u/jobs/notify", {"forgery"}, "press-7/jobs/notify"),
+        ("pattern write $aws/things/%u/jobs/notify-next", {"forgery"}, "press-7/jobs/notify-next"),
+        ("pattern write $aws/things/%u/jobs/start-next/+", {"forgery"}, "press-7/jobs/start-next/accepted"),
+        ("pattern write $aws/things/%u/jobs/+/update/rejected", {"forgery"}, "/update/rejected"),
         ("pattern write $aws/events/#", {"forgery"}, "$aws/events/job/"),
         ("pattern write $aws/control/+/+/accepted", {"forgery"}, "/DescribeJob/accepted"),
         ("pattern read $aws/things/+/jobs/#", {"eavesdropping"}, f"$aws/things/{CANARY_THING}/jobs/"),
@@ -43,6 +47,8 @@ RIGHTS = ("forgery", "eavesdropping", "impersonation")
         ("pattern write $aws/things/+/jobs/+/update", {"impersonation"}, "can act for other things"),
         ("pattern write $aws/things/+/jobs/start-next", {"impersonation"}, "can act for other things"),
         ("pattern write $aws/control/+/+", {"impersonation"}, "can use the control plane"),
+        ("pattern write $aws/control/+/CreateJob", {"impersonation"}, "CreateJob reaches the service"),
+        ("pattern write $aws/control/+/ListJobs", {"impersonation"}, "ListJobs reaches the service"),
         ("pattern readwrite $aws/#", set(RIGHTS), ""),
     ],
 )
@@ -54,6 +60,31 @@ async def test_a_right_too_many_is_found(tmp_path: Path, rule: str, failed: set[
     for name in failed:
         assert message in found[name].message
         assert "access control list" in found[name].fix
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("rule", ["pattern read $aws/things/+/jobs/get", ""])
+async def test_with_the_services_login_overheard_requests_are_found(tmp_path: Path, rule: str) -> None:
+    """An operator's login cannot make another thing ask."""
+    async with served(tmp_path, acl=rule) as broker:
+        found = (await findings(case(broker, SERVICE)))["eavesdropping"]
+    assert found.outcome == ("failed" if rule else "ok")
+    assert not rule or f"{CANARY_THING}/jobs/get" in found.message
+
+
+@pytest.mark.asyncio
+async def test_a_forged_notify_next_tells_the_truth(tmp_path: Path) -> None:
+    """A running agent that hears it, where rights are broken, must not drop what it does."""
+    async with (
+        served(tmp_path, acl="pattern write $aws/things/%u/jobs/notify-next") as broker,
+        peer(broker.port, f"{CONTROL}/+/+", username=OPERATOR, password=PASSWORD) as operator,
+    ):
+        await create_job(operator, "job-1", DEVICE)
+        jobs = f"$aws/things/{DEVICE}/jobs"
+        async with peer(broker.port, f"{jobs}/#", username=DEVICE, password=PASSWORD) as agent:
+            assert (await findings(case(broker)))["forgery"].outcome == "failed"
+            heard = (await agent.until(f"{jobs}/notify-next"))[f"{jobs}/notify-next"]
+    assert heard["execution"]["jobId"] == "job-1"
 
 
 @pytest.mark.asyncio
