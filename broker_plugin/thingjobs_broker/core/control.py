@@ -14,12 +14,16 @@ import msgspec
 from thingjobs_broker.core import (
     control_clock,
     control_executions,
+    control_groups,
     control_job_changes,
     control_jobs,
+    control_members,
     control_templates,
+    control_thing_types,
     control_things,
     control_timeouts,
     operations,
+    operations_registry,
     preview,
     tags,
     why,
@@ -44,6 +48,41 @@ class Operation(msgspec.Struct, frozen=True):
 OPERATIONS: Final[dict[str, Operation]] = {
     "CreateThing": Operation(operations.CreateThing, control_things.create_thing),
     "ListThings": Operation(operations.ListThings, control_things.list_things),
+    "DescribeThing": Operation(operations_registry.DescribeThing, control_things.describe_thing),
+    "UpdateThing": Operation(operations_registry.UpdateThing, control_things.update_thing),
+    "DeleteThing": Operation(operations_registry.DeleteThing, control_things.delete_thing),
+    "CreateThingType": Operation(operations_registry.CreateThingType, control_thing_types.create_thing_type),
+    "DescribeThingType": Operation(
+        operations_registry.DescribeThingType, control_thing_types.describe_thing_type
+    ),
+    "ListThingTypes": Operation(operations_registry.ListThingTypes, control_thing_types.list_thing_types),
+    "UpdateThingType": Operation(operations_registry.UpdateThingType, control_thing_types.update_thing_type),
+    "DeprecateThingType": Operation(
+        operations_registry.DeprecateThingType, control_thing_types.deprecate_thing_type
+    ),
+    "DeleteThingType": Operation(operations_registry.DeleteThingType, control_thing_types.delete_thing_type),
+    "CreateThingGroup": Operation(operations_registry.CreateThingGroup, control_groups.create_thing_group),
+    "DescribeThingGroup": Operation(
+        operations_registry.DescribeThingGroup, control_groups.describe_thing_group
+    ),
+    "UpdateThingGroup": Operation(operations_registry.UpdateThingGroup, control_groups.update_thing_group),
+    "DeleteThingGroup": Operation(operations_registry.DeleteThingGroup, control_groups.delete_thing_group),
+    "ListThingGroups": Operation(operations_registry.ListThingGroups, control_groups.list_thing_groups),
+    "AddThingToThingGroup": Operation(
+        operations_registry.AddThingToThingGroup, control_members.add_thing_to_thing_group
+    ),
+    "RemoveThingFromThingGroup": Operation(
+        operations_registry.RemoveThingFromThingGroup, control_members.remove_thing_from_thing_group
+    ),
+    "UpdateThingGroupsForThing": Operation(
+        operations_registry.UpdateThingGroupsForThing, control_members.update_thing_groups_for_thing
+    ),
+    "ListThingsInThingGroup": Operation(
+        operations_registry.ListThingsInThingGroup, control_members.list_things_in_thing_group
+    ),
+    "ListThingGroupsForThing": Operation(
+        operations_registry.ListThingGroupsForThing, control_members.list_thing_groups_for_thing
+    ),
     "CreateJob": Operation(operations.CreateJob, control_jobs.create_job),
     "DescribeJob": Operation(operations.DescribeJob, control_jobs.describe_job),
     "GetJobDocument": Operation(operations.GetJobDocument, control_jobs.get_job_document),

@@ -8,9 +8,8 @@ from thingjobs_broker.core import execution, lifecycle, timeline, views
 from thingjobs_broker.core.errors import (
     InvalidRequestError,
     InvalidStateTransitionError,
-    VersionConflictError,
 )
-from thingjobs_broker.core.lookups import find_execution, find_job, find_thing
+from thingjobs_broker.core.lookups import check_version, find_execution, find_job, find_thing
 from thingjobs_broker.core.paging import page, page_by_key
 from thingjobs_broker.core.state import FORCED, Execution, Thing
 from thingjobs_protocol.codec import checked_status_details
@@ -30,10 +29,7 @@ def cancel_job_execution(step: Step, request: operations.CancelJobExecution, by:
         details = checked_status_details(request.status_details)
     except ValueError as error:
         raise InvalidRequestError(str(error)) from None
-    expected = request.expected_version
-    if expected is not None and expected != current.version_number:
-        message = f"Expected version {expected} but found version {current.version_number}"
-        raise VersionConflictError(message)
+    check_version(request.expected_version, current.version_number)
     event = execution.Input.FORCE_CANCEL if request.force else execution.Input.CANCEL
     status = execution.next_status(current.status, event)
     if status is None:

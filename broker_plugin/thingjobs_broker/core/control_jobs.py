@@ -11,6 +11,7 @@ import msgspec
 from thingjobs_broker.core import (
     authoring,
     events,
+    groups,
     rolling_out,
     schedule,
     scheduling,
@@ -148,7 +149,7 @@ def list_jobs(step: Step, request: operations.ListJobs, _by: str) -> dict[str, A
         filters=(status, selection, namespace_id, group_name),
         keep=keep,
     )
-    group_id = step.ports.groups.id_of(step.state, group_name) if group_name is not None else None
+    group_id = step.state.group_ids[group_name] if group_name is not None else None
     listed = [_summary(step, the_job) | ({"thingGroupId": group_id} if group_id else {}) for the_job in jobs]
     return {"jobs": listed} | ({"nextToken": next_token} if next_token else {})
 
@@ -172,13 +173,13 @@ def _group_name(step: Step, request: operations.ListJobs) -> str | None:
     if name is not None and group_id is not None:
         message = "thingGroupName and thingGroupId are given; expected one of them"
         raise InvalidRequestError(message)
-    groups = step.ports.groups
-    if group_id is not None:
-        name = groups.name_of(step.state, group_id)
-    if (group_id is not None and name is None) or (name is not None and not groups.exists(step.state, name)):
-        message = f"Thing group {name or group_id} not found"
+    if group_id is None:
+        return groups.find(step.state, name).group_name if name is not None else None
+    group = groups.by_id(step.state, group_id)
+    if group is None:
+        message = f"Thing group {group_id} not found"
         raise ResourceNotFoundError(message)
-    return name
+    return group.group_name
 
 
 def _scheduling(

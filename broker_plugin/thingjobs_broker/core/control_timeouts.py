@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thingjobs_broker.core import execution, timeout_policy, timeouts
+from thingjobs_broker.core import execution, groups, timeout_policy, timeouts
 from thingjobs_broker.core.errors import (
     InvalidRequestError,
     InvalidStateTransitionError,
-    ResourceNotFoundError,
 )
 from thingjobs_broker.core.lookups import find_execution
 from thingjobs_broker.core.records import GroupTimeoutsChanged
@@ -45,7 +44,7 @@ def update_thing_group_timeouts(
     step: Step, request: operations.UpdateThingGroupTimeouts, by: str
 ) -> dict[str, Any]:
     """Set the default and the maximum of jobs that target a group; absent is none (B3 to B5)."""
-    _check_group(step, request.thing_group_name)
+    groups.find(step.state, request.thing_group_name)
     default, maximum = request.default_timeout_in_minutes, request.maximum_timeout_in_minutes
     step.apply(GroupTimeoutsChanged(request.thing_group_name, step.now_ms, by, default or 0, maximum or 0))
     return {}
@@ -55,7 +54,7 @@ def describe_thing_group_timeouts(
     step: Step, request: operations.DescribeThingGroupTimeouts, _by: str
 ) -> dict[str, Any]:
     """Show the default and the maximum of a group."""
-    _check_group(step, request.thing_group_name)
+    groups.find(step.state, request.thing_group_name)
     default, maximum = step.state.group_timeouts.get(request.thing_group_name, (0, 0))
     shown = {"defaultTimeoutInMinutes": default, "maximumTimeoutInMinutes": maximum}
     return {"thingGroupName": request.thing_group_name} | {
@@ -68,9 +67,3 @@ def _minutes_left_by_older_versions(current: Execution) -> int | None:
     if current.timeout_minutes or not current.in_progress_deadline_ms:
         return None
     return (current.in_progress_deadline_ms - current.started_at_ms) // timeouts.MINUTE_MS
-
-
-def _check_group(step: Step, group_name: str) -> None:
-    if not step.ports.groups.exists(step.state, group_name):
-        message = f"Thing group {group_name} not found"
-        raise ResourceNotFoundError(message)

@@ -6,6 +6,7 @@ them fit in memory without work for the garbage collector (no cycles, hence `gc=
 
 from __future__ import annotations
 
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, cast
 
@@ -73,6 +74,11 @@ class Thing(msgspec.Struct, gc=False):
     created_at_ms: int
     attributes: dict[str, str]
     version: int = 1
+    index: int = 0
+    """Its place in `State.thing_order`."""
+    thing_type_name: str = ""
+    groups: tuple[str, ...] = ()
+    """The ids of the groups that it is a direct member of, static and dynamic, in the order of joining."""
     executions: dict[str, Execution] = NO_EXECUTIONS
     pending: dict[str, Execution] = NO_EXECUTIONS
     in_progress_count: int = 0
@@ -101,6 +107,48 @@ class Thing(msgspec.Struct, gc=False):
         del self.pending[execution.job_id]
         self.pending = self.pending or NO_EXECUTIONS
         self.pending_revision += 1
+
+
+class ThingType(msgspec.Struct, frozen=True):
+    """What things have in common; replaced as a whole. `properties` are AWS's thingTypeProperties."""
+
+    thing_type_name: str
+    type_id: str
+    created_at_ms: int
+    properties: dict[str, Any] = {}
+    deprecated_at_ms: int = 0
+    """0 while things may be given it."""
+    index: int = 0
+    """Grows with each new one."""
+
+
+class GroupStatus(StrEnum):
+    """What goes on in a thing group. All but LEAVING are AWS's, of dynamic groups."""
+
+    ACTIVE = "ACTIVE"
+    BUILDING = "BUILDING"
+    """The things that were there before it are being looked at."""
+    REBUILDING = "REBUILDING"
+    LEAVING = "LEAVING"
+    """It was deleted, its name is free, and its members leave in slices."""
+
+
+class Group(msgspec.Struct, frozen=True):
+    """A thing group without its members; replaced as a whole. One with a query is dynamic."""
+
+    group_name: str
+    group_id: str
+    created_at_ms: int
+    parent_id: str = ""
+    description: str = ""
+    attributes: dict[str, str] = {}
+    version: int = 1
+    status: GroupStatus = GroupStatus.ACTIVE
+    index: int = 0
+    """Grows with each new one."""
+    query_string: str = ""
+    position: int = 0
+    """How far in `State.thing_order` the building of its membership has come."""
 
 
 class Template(msgspec.Struct, gc=False):

@@ -47,12 +47,11 @@ def left(step: Step, thing: Thing, group_name: str) -> None:
 
 def thing_deleted(step: Step, thing: Thing) -> None:
     """A thing is about to vanish: whatever it has not ended is REMOVED; nobody is there to be notified (data
-    plane A31). Call it once it has left its groups, and before it leaves the registry.
+    plane A31). Call it before it leaves the registry.
     """
-    for jobs in step.state.group_jobs.values():
-        for job in jobs.values():
-            if thing.thing_name in job.owed or thing.thing_name in job.barred:
-                _turn(step, thing, job, "none")
+    for job in step.state.jobs.values():
+        if thing.thing_name in job.owed or thing.thing_name in job.barred:
+            _turn(step, thing, job, "none")
     for current in list(thing.pending.values()):
         status = execution.next_status(current.status, execution.Input.DELETE_THING)
         if status is not None:

@@ -116,7 +116,6 @@ def rollout_advanced(state: State, record: records.RolloutAdvanced) -> None:
     if record.is_done:
         job.rollout = None
         job.barred.clear()
-        state.walks.pop(job.job_id, None)
         index(state, job)
         return
     rollout = job.rollout
@@ -179,7 +178,6 @@ def index(state: State, job: Job) -> None:
 
 
 def _forget(state: State, job: Job) -> None:
-    state.walks.pop(job.job_id, None)
     state.closed_jobs.pop(job.job_id, None)
     state.concurrent_jobs.pop(job.job_id, None)
     state.deleting_jobs.pop(job.job_id, None)

@@ -16,7 +16,6 @@ from thingjobs_broker.core.records import (
     ExecutionDeleted,
     ExecutionQueued,
     JobChanged,
-    ThingCreated,
     TurnChanged,
 )
 from thingjobs_broker.core.state import BY_SERVICE, Execution, Job, Thing
@@ -29,12 +28,6 @@ if TYPE_CHECKING:
 
 SWEEP_SLICE: Final = 250
 """Executions looked at in one slice of a cancellation, so that no step holds the event loop for long."""
-
-
-def create_thing(step: Step, thing_name: str, by: str, attributes: dict[str, str] | None = None) -> Thing:
-    """Enter a thing into the registry."""
-    step.apply(ThingCreated(thing_name, step.new_id(), step.now_ms, by, attributes or {}))
-    return step.state.things[thing_name]
 
 
 def queue_execution(step: Step, thing: Thing, the_job: Job, retry_attempt: int = 0) -> None:
@@ -129,7 +122,9 @@ def delete_execution(step: Step, current: Execution, by: str) -> None:
     """Remove an execution's record; its event carries the status before the deletion (spec: data plane
     8.2).
     """
-    step.watch(step.state.things[current.thing_name])
+    thing = step.state.things.get(current.thing_name)
+    if thing is not None:
+        step.watch(thing)
     the_job = step.state.jobs[current.job_id]
     event = events.execution_event(current, events.DELETED, step.now_ms, step.new_id(), step.naming)
     step.apply(

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from thingjobs_broker.core import lifecycle
-from thingjobs_broker.core.errors import InvalidRequestError, ResourceNotFoundError
+from thingjobs_broker.core.errors import InvalidRequestError, ResourceNotFoundError, VersionConflictError
 from thingjobs_protocol.codec import is_plain_text
 
 if TYPE_CHECKING:
     from thingjobs_broker.core import operations
+    from thingjobs_broker.core.entities import ThingType
     from thingjobs_broker.core.state import Execution, Job, Thing
     from thingjobs_broker.core.step import Step
 
@@ -57,14 +58,47 @@ def find_thing(step: Step, thing_name: str) -> Thing:
     return thing
 
 
-def find_execution(step: Step, thing_name: str, job_id: str, number: int | None) -> tuple[Thing, Execution]:
-    """Return an execution, the newest without a number, and its thing; a timer that has run out is applied.
+def find_thing_type(step: Step, type_name: str) -> ThingType:
+    """Return a thing type.
 
     Raises:
         ResourceNotFoundError: there is none.
 
     """
-    thing = step.state.things.get(thing_name)
+    found = step.state.thing_types.get(type_name)
+    if found is None:
+        message = f"Thing type {type_name} not found"
+        raise ResourceNotFoundError(message)
+    return found
+
+
+def check_version(expected: int | None, present: int) -> None:
+    """Check the version that a request expects, if any.
+
+    Raises:
+        VersionConflictError: it is another one.
+
+    """
+    if expected is not None and expected != present:
+        message = f"Expected version {expected} but found version {present}"
+        raise VersionConflictError(message)
+
+
+def with_token(answer: dict[str, Any], next_token: str | None) -> dict[str, Any]:
+    """Return a page with the token of the next one, if there is one."""
+    return answer | ({"nextToken": next_token} if next_token else {})
+
+
+def find_execution(step: Step, thing_name: str, job_id: str, number: int | None) -> tuple[Thing, Execution]:
+    """Return an execution, the newest without a number, and its thing; a timer that has run out is applied.
+
+    The executions of a thing that is gone are there as long as their job.
+
+    Raises:
+        ResourceNotFoundError: there is none.
+
+    """
+    thing = step.state.things.get(thing_name) or step.state.departed.get(thing_name)
     current = step.state.execution(thing, job_id, number) if thing else None
     if thing is None or current is None:
         which = f" number {number}" if number is not None else ""

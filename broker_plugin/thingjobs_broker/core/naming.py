@@ -53,6 +53,10 @@ class Naming(msgspec.Struct, frozen=True):
         prefix = self.group_arn("")
         return target.removeprefix(prefix) if target.startswith(prefix) else None
 
+    def type_arn(self, thing_type_name: str) -> str:
+        """Return the ARN of a thing type."""
+        return self.arn("thingtype", thing_type_name)
+
 
 def group_of(target_arn: str) -> str | None:
     """Return the name in the ARN of a thing group, None for a thing's."""

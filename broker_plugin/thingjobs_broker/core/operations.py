@@ -67,6 +67,7 @@ class ListThings(Request, frozen=True):
     attribute_name: AttributeName | None = None
     attribute_value: AttributeValue | None = None
     thing_type_name: ThingName | None = None
+    use_prefix_attribute_value: bool = False
     max_results: PageSize | None = None
     next_token: str | None = None
 

@@ -10,6 +10,7 @@ import binascii
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from bisect import bisect_left
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -18,9 +19,10 @@ from thingjobs_broker.core.errors import InvalidRequestError
 from thingjobs_protocol.limits import PAGE_SIZE_DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 Item = TypeVar("Item")
+Key = TypeVar("Key", int, str)
 
 
 def page(
@@ -75,17 +77,51 @@ def page_by_key(
     return list(items[start:end]), _token(key(following), mark)
 
 
-def _token(position: int, mark: int) -> str:
+def page_of_names(
+    names_after: Callable[[str], Iterator[str]],
+    *,
+    next_token: str | None,
+    max_results: int | None,
+    filters: tuple[str | None, ...],
+) -> tuple[list[str], str | None]:
+    """Return one page of sorted names; `names_after` yields those behind a name, "" for all.
+
+    Raises:
+        InvalidRequestError: as `page`.
+
+    """
+    mark = zlib.crc32(repr(filters).encode())
+    after = _decoded(next_token, mark, str) if next_token is not None else ""
+    found = list(islice(names_after(after), (max_results or PAGE_SIZE_DEFAULT) + 1))
+    if len(found) <= (max_results or PAGE_SIZE_DEFAULT):
+        return found, None
+    found.pop()
+    return found, _token(found[-1], mark)
+
+
+def _token(position: int | str, mark: int) -> str:
     return urlsafe_b64encode(msgspec.json.encode((position, mark))).decode()
 
 
 def _position(token: str, mark: int) -> int:
+    index = _decoded(token, mark, int)
+    if index < 0:
+        raise _foreign(token)
+    return index
+
+
+def _decoded(token: str, mark: int, kind: type[Key]) -> Key:
     try:
-        index, made_for = msgspec.json.decode(urlsafe_b64decode(token.encode()), type=tuple[int, int])
+        found, made_for = msgspec.json.decode(urlsafe_b64decode(token.encode()), type=tuple[int | str, int])
     except (ValueError, binascii.Error, msgspec.DecodeError):
-        message = f"nextToken {token[:40]!r} is not a token of this service"
-        raise InvalidRequestError(message) from None
-    if made_for != mark or index < 0:
+        raise _foreign(token) from None
+    if not isinstance(found, kind):
+        raise _foreign(token)
+    if made_for != mark:
         message = "nextToken belongs to a request with other filters; repeat the filters of the first page"
         raise InvalidRequestError(message)
-    return index
+    return found
+
+
+def _foreign(token: str) -> InvalidRequestError:
+    return InvalidRequestError(f"nextToken {token[:40]!r} is not a token of this service")

@@ -11,53 +11,7 @@ import msgspec
 from thingjobs_broker.core.rollout import PER_MINUTE_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from thingjobs_broker.core.placeholders import UrlSigner
-    from thingjobs_broker.core.state import State
-
-
-class Groups(Protocol):
-    """The thing groups of the registry, static and dynamic."""
-
-    def exists(self, state: State, group_name: str) -> bool:
-        """Tell whether there is such a group."""
-
-    def members(self, state: State, group_name: str) -> Iterable[str]:
-        """Return the names of all its things, those of its descendants included, sorted, each once."""
-
-    def contains(self, state: State, group_name: str, thing_name: str) -> bool:
-        """Tell whether `members` holds that thing."""
-
-    def id_of(self, state: State, group_name: str) -> str | None:
-        """Return the thingGroupId of a group, None without the group."""
-
-    def name_of(self, state: State, group_id: str) -> str | None:
-        """Return the name of the group with that thingGroupId, None without it."""
-
-
-class NoGroups:
-    """A registry without groups."""
-
-    def exists(self, _state: State, _group_name: str) -> bool:
-        """There is none."""
-        return False
-
-    def members(self, _state: State, _group_name: str) -> Iterable[str]:
-        """Nothing belongs to a group that is not there."""
-        return ()
-
-    def contains(self, _state: State, _group_name: str, _thing_name: str) -> bool:
-        """Nothing belongs to a group that is not there."""
-        return False
-
-    def id_of(self, _state: State, _group_name: str) -> str | None:
-        """A group that is not there has no id."""
-        return None
-
-    def name_of(self, _state: State, _group_id: str) -> str | None:
-        """No id is that of a group."""
-        return None
 
 
 class Presence(msgspec.Struct, frozen=True):
@@ -107,6 +61,10 @@ class Rules(msgspec.Struct, frozen=True):
     """A job whose window opens while so many are at work is canceled, as AWS does (A30), else it waits."""
     deletions_max: int = 10
     templates_max: int = 100
+    groups_per_thing_max: int = 10
+    group_depth_max: int = 7
+    group_children_max: int = 100
+    dynamic_groups_max: int = 100
     timeout_minutes_default: int | None = None
     timeout_minutes_maxima: tuple[tuple[str, int | None], ...] = ()
     """Of jobs that name no timeout, and of all; each maximum with its name, the smallest binds (B24)."""
@@ -117,7 +75,6 @@ class Rules(msgspec.Struct, frozen=True):
 class Ports(msgspec.Struct, frozen=True):
     """Everything the core is given, apart from state, time and ids."""
 
-    groups: Groups = NoGroups()
     rules: Rules = Rules()
     documents: DocumentSource | None = None
     """None: documentSource is refused."""

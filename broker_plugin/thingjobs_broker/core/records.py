@@ -26,6 +26,7 @@ class ThingCreated(Record, frozen=True):
     at_ms: int
     by: str
     attributes: dict[str, str] = {}
+    thing_type_name: str = ""
 
 
 class JobCreated(Record, frozen=True):
@@ -213,6 +214,105 @@ class GroupTimeoutsChanged(Record, frozen=True):
     maximum_minutes: int = 0
 
 
+class ThingUpdated(Record, frozen=True):
+    """A thing has these attributes and this type now, none where that is empty."""
+
+    thing_name: str
+    at_ms: int
+    by: str
+    attributes: dict[str, str]
+    thing_type_name: str
+    version: int
+
+
+class ThingDeleted(Record, frozen=True):
+    """A thing left the registry and its groups; its executions that ended stay with their jobs."""
+
+    thing_name: str
+    at_ms: int
+    by: str
+
+
+class ThingGroupsChanged(Record, frozen=True):
+    """A thing became a direct member of groups and left others; by their ids."""
+
+    thing_name: str
+    at_ms: int
+    by: str
+    joined: list[str]
+    left: list[str]
+
+
+class ThingTypeCreated(Record, frozen=True):
+    """A thing type was made."""
+
+    thing_type_name: str
+    type_id: str
+    at_ms: int
+    by: str
+    properties: dict[str, Any]
+
+
+class ThingTypeChanged(Record, frozen=True):
+    """A thing type has these properties now, and is deprecated since then, 0 for not at all."""
+
+    thing_type_name: str
+    at_ms: int
+    by: str
+    properties: dict[str, Any]
+    deprecated_at_ms: int
+
+
+class ThingTypeDeleted(Record, frozen=True):
+    """A thing type was removed by an operator."""
+
+    thing_type_name: str
+    at_ms: int
+    by: str
+
+
+class GroupCreated(Record, frozen=True):
+    """A thing group was made; a dynamic one has a query and builds its membership."""
+
+    group_name: str
+    group_id: str
+    at_ms: int
+    by: str
+    parent_id: str
+    description: str
+    attributes: dict[str, str]
+    query_string: str = ""
+
+
+class GroupChanged(Record, frozen=True):
+    """A thing group is described by this now; one with another query builds its membership anew."""
+
+    group_id: str
+    at_ms: int
+    by: str
+    description: str
+    attributes: dict[str, str]
+    version: int
+    query_string: str = ""
+
+
+class GroupDeleted(Record, frozen=True):
+    """A thing group was deleted: its name is free. Its members leave one by one."""
+
+    group_id: str
+    at_ms: int
+    by: str
+
+
+class GroupSwept(Record, frozen=True):
+    """How far the building of a dynamic group has come, or that the last member of a deleted one has left."""
+
+    group_id: str
+    at_ms: int
+    position: int
+    is_done: bool
+
+
 KINDS: Final[tuple[type[Record], ...]] = (
     ThingCreated,
     JobCreated,
@@ -231,5 +331,15 @@ KINDS: Final[tuple[type[Record], ...]] = (
     TemplateDeleted,
     TagsChanged,
     GroupTimeoutsChanged,
+    ThingUpdated,
+    ThingDeleted,
+    ThingGroupsChanged,
+    ThingTypeCreated,
+    ThingTypeChanged,
+    ThingTypeDeleted,
+    GroupCreated,
+    GroupChanged,
+    GroupDeleted,
+    GroupSwept,
 )
 """The position is the kind's number on disk: append only, never reorder."""

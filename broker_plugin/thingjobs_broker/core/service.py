@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from thingjobs_broker.core import control, expiry, lifecycle, retention, work
+from thingjobs_broker.core import control, expiry, lifecycle, membership, retention, work
 from thingjobs_broker.core.agenda import Agenda
 from thingjobs_broker.core.device import HANDLERS
 from thingjobs_broker.core.errors import ControlError, ServiceUnavailableError
@@ -169,12 +169,17 @@ class JobsService:
             if job_id is None:
                 break
             self._look(step, job_id)
+        if self.state.groups_at_work and step.size < JOBS_RECORDS_SLICE:
+            membership.work(step)
+            self._look_at_attended(step)
         if self._expiry_due_ms is not None and self._expiry_due_ms <= now_ms:
             self._expire(step)
         return self._finish(step)
 
     def next_deadline_ms(self) -> int | None:
         """Return when `fire_timers` has work: 0 for at once, None for never."""
+        if self.state.groups_at_work:
+            return 0
         due_ms, timer_ms = self._agenda.next_ms(), self.state.timers.next_due_ms()
         if due_ms is not None and due_ms <= self._looked_at_ms:
             return 0
@@ -243,7 +248,7 @@ class JobsService:
         if not self._auto_register or request.job_id not in ("", topics.NEXT_JOB_ID):
             message = f"Thing {thing_name} not found"
             raise ResourceNotFound(message)
-        return lifecycle.create_thing(step, thing_name, by="auto_register")
+        return membership.create_thing(step, thing_name, by="auto_register")
 
     def _execute(self, step: Step, operation: str, payload: bytes, by: str) -> dict[str, Any]:
         row, request = control.decode(operation, payload)

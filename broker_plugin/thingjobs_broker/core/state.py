@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-from thingjobs_broker.core import job_records, records
-from thingjobs_broker.core.entities import NO_ATTRIBUTES, NO_EXECUTIONS, Execution, Job, Template, Thing
+from thingjobs_broker.core import job_records, records, registry_records
+from thingjobs_broker.core.entities import (
+    NO_EXECUTIONS,
+    Execution,
+    Group,
+    Job,
+    Template,
+    Thing,
+    ThingType,
+)
 from thingjobs_broker.core.timers import Timers
 from thingjobs_protocol.status import PENDING, JobExecutionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sortedcontainers import SortedList
+
+    from thingjobs_broker.core.query import Query
 
 __all__ = [
     "BY_DEVICE",
@@ -44,6 +56,11 @@ class State:
     def __init__(self) -> None:
         self.things: dict[str, Thing] = {}
         self.thing_order: list[Thing | None] = []
+        self.departed: dict[str, Thing] = {}
+        """What holds the executions of things that were deleted; its other fields say nothing."""
+        self.thing_types: dict[str, ThingType] = {}
+        self.groups: dict[str, Group] = {}
+        """By their ids, in the order of their creation; deleted ones until their members have left."""
         self.jobs: dict[str, Job] = {}
         self.job_order: list[Job | None] = []
         self.templates: dict[str, Template] = {}
@@ -56,6 +73,17 @@ class State:
         self.last_at_ms = 0
         self.last_start: records.ServiceStarted | None = None
         self.timers = Timers()
+        self.type_counts: dict[str, int] = {}
+        """How many things have each type, of those that any has."""
+        self.group_ids: dict[str, str] = {}
+        """By the names of groups, deleted ones left out."""
+        self.group_members: dict[str, SortedList[str]] = {}
+        """By the id of a group, the names of its own members."""
+        self.group_children: dict[str, dict[str, None]] = {}
+        self.groups_at_work: dict[str, Group] = {}
+        """Those that build their membership, or whose members are leaving."""
+        self.queries: dict[str, Query] = {}
+        """By the id of a dynamic group."""
         self.group_jobs: dict[str, dict[str, Job]] = {}
         """By thing group, the active jobs that target it."""
         self.closed_jobs: dict[str, Job] = {}
@@ -63,14 +91,21 @@ class State:
         self.concurrent_jobs: dict[str, Job] = {}
         self.deleting_jobs: dict[str, Job] = {}
         """Those that count against a limit (spec: control plane 2.4, 10)."""
-        self.walks: dict[str, tuple[int, list[str]]] = {}
-        """By job, the index of the target that its rollout is in, and the names in that; derived."""
         self.sweeps: dict[str, int] = {}
         """By job, how far a pass over its executions has come. A restart begins it anew."""
         self.before_apply: Callable[[records.Record], None] | None = None
         """Who wants to look before a record changes anything: a snapshot that is being taken."""
-        self._appliers: dict[type[records.Record], Callable[[Any], None]] = {
-            records.ThingCreated: self._thing_created,
+        self._appliers = self._appliers_by_kind()
+
+    def holder(self, thing_name: str) -> Thing:
+        """Return the thing, or what holds the executions of one that is gone; made anew if nothing does."""
+        found = self.things.get(thing_name) or self.departed.get(thing_name)
+        if found is None:
+            found = self.departed[thing_name] = registry_records.departed(thing_name)
+        return found
+
+    def _appliers_by_kind(self) -> dict[type[records.Record], Callable[[Any], None]]:
+        return {
             records.ExecutionQueued: self._execution_queued,
             records.ExecutionChanged: self._execution_changed,
             records.ExecutionDeleted: self._execution_deleted,
@@ -87,6 +122,17 @@ class State:
             records.TagsChanged: self._tags_changed,
             records.JobTurned: partial(job_records.job_turned, self),
             records.TurnChanged: partial(job_records.turn_changed, self),
+            records.ThingCreated: partial(registry_records.thing_created, self),
+            records.ThingUpdated: partial(registry_records.thing_updated, self),
+            records.ThingDeleted: partial(registry_records.thing_deleted, self),
+            records.ThingGroupsChanged: partial(registry_records.thing_groups_changed, self),
+            records.ThingTypeCreated: partial(registry_records.thing_type_created, self),
+            records.ThingTypeChanged: partial(registry_records.thing_type_changed, self),
+            records.ThingTypeDeleted: partial(registry_records.thing_type_deleted, self),
+            records.GroupCreated: partial(registry_records.group_created, self),
+            records.GroupChanged: partial(registry_records.group_changed, self),
+            records.GroupDeleted: partial(registry_records.group_deleted, self),
+            records.GroupSwept: partial(registry_records.group_swept, self),
         }
 
     def execution(self, thing: Thing, job_id: str, execution_number: int | None = None) -> Execution | None:
@@ -103,13 +149,6 @@ class State:
         if self.before_apply is not None:
             self.before_apply(record)
         self._appliers[type(record)](record)
-
-    def _thing_created(self, record: records.ThingCreated) -> None:
-        attributes = record.attributes or NO_ATTRIBUTES
-        thing = Thing(record.thing_name, record.thing_id, record.at_ms, attributes)
-        self.things[record.thing_name] = thing
-        self.thing_order.append(thing)
-        self.last_at_ms = record.at_ms
 
     def _execution_queued(self, record: records.ExecutionQueued) -> None:
         thing = self.things[record.thing_name]
@@ -215,7 +254,7 @@ class State:
         execution.timeline = timeline if len(timeline) <= TIMELINE_BYTES_MAX else _shortened(timeline)
 
     def _execution_deleted(self, record: records.ExecutionDeleted) -> None:
-        thing = self.things[record.thing_name]
+        thing = self.holder(record.thing_name)
         execution = self.execution(thing, record.job_id, record.execution_number)
         assert execution is not None, record
         if execution.status in PENDING:
@@ -229,6 +268,8 @@ class State:
         self._unlink(thing, execution)
         job.counts[execution.status] -= 1
         job.executions[execution.index_in_job] = None
+        if not thing.executions:
+            self.departed.pop(thing.thing_name, None)
         self.last_at_ms = record.at_ms
 
     @staticmethod
@@ -309,6 +350,9 @@ class State:
         what links things to executions, the pending sets, counters and timers.
         """
         pending: list[Execution] = []
+        for thing in self.things.values():
+            registry_records.index_thing(self, thing)
+        registry_records.index_members(self)
         for job in self.jobs.values():
             job_records.index(self, job)
             job.counts = dict.fromkeys(JobExecutionStatus, 0)
@@ -317,7 +361,7 @@ class State:
                     continue
                 job.counts[execution.status] += 1
                 # In the order of the job's executions, each is newer than those before it.
-                self.things[execution.thing_name].add(execution)
+                self.holder(execution.thing_name).add(execution)
                 if execution.status in PENDING:
                     pending.append(execution)
         pending.sort(key=attrgetter("queue_position"))

@@ -1,4 +1,6 @@
-"""Tags of jobs, templates and groups: the operations, and their rules (spec: control plane 1.3, 1.4, 10)."""
+"""Tags of jobs, templates, thing groups and types: the operations and their rules (spec: control plane 1.3,
+1.4, 10).
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,11 @@ def untag_resource(step: Step, request: operations.UntagResource, _by: str) -> d
 
 def list_tags_for_resource(step: Step, request: operations.ListTagsForResource, _by: str) -> dict[str, Any]:
     """List the tags of a resource."""
+    # A thing has no tags, but tools ask for them.
+    is_thing = step.naming.name_in("thing", request.resource_arn) in step.state.things
+    tags = {} if is_thing else _tags_of(step, request.resource_arn)
     found, next_token = page(
-        list(_tags_of(step, request.resource_arn).items()),
+        list(tags.items()),
         next_token=request.next_token,
         max_results=None,
         filters=(request.resource_arn,),
@@ -88,14 +93,16 @@ def forget(step: Step, arn: str) -> None:
 def _tags_of(step: Step, arn: str) -> dict[str, str]:
     state, naming = step.state, step.naming
     job_id, template_id = naming.name_in("job", arn), naming.name_in("jobtemplate", arn)
-    group_name = naming.name_in("thinggroup", arn)
+    group_name, type_name = naming.name_in("thinggroup", arn), naming.name_in("thingtype", arn)
     if (
         job_id in state.jobs
         or template_id in state.templates
-        or (group_name is not None and step.ports.groups.exists(state, group_name))
+        or group_name in state.group_ids
+        or type_name in state.thing_types
     ):
         return state.tags.get(arn, {})
-    message = f"Resource {arn[:200]} not found; expected the ARN of a job, a job template or a thing group"
+    expected = "expected the ARN of a job, a job template, a thing group or a thing type"
+    message = f"Resource {arn[:200]} not found; {expected}"
     raise ResourceNotFoundError(message)
 
 

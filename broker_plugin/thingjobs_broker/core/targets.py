@@ -5,16 +5,16 @@ Groups are looked up when their turn comes, so a job for 100,000 things is creat
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
+from thingjobs_broker.core import groups
 from thingjobs_broker.core.errors import LimitExceededError, ResourceNotFoundError
 from thingjobs_broker.core.naming import group_of, thing_of
 from thingjobs_protocol.limits import TARGETS_MAX
 from thingjobs_protocol.status import TargetSelection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from thingjobs_broker.core.entities import Job, Rollout, Thing
     from thingjobs_broker.core.step import Step
@@ -59,10 +59,7 @@ def next_things(step: Step, job: Job, rollout: Rollout, count_max: int, looks_ma
     things: dict[str, Thing] = {}
     target_index, after = rollout.target_index, rollout.after
     while target_index < len(job.targets):
-        names = _names(step, job, target_index)
-        position = bisect_right(names, after) if after else 0
-        while position < len(names):
-            name = names[position]
+        for name in _names(step, job.targets[target_index], after):
             thing = _wanting(step, job, target_index, name) if name not in things else None
             if looks_max == 0 or (thing is not None and len(things) == count_max):
                 return Found(list(things.values()), target_index, after, is_end=False)
@@ -70,7 +67,6 @@ def next_things(step: Step, job: Job, rollout: Rollout, count_max: int, looks_ma
                 things[name] = thing
             looks_max -= 1
             after = name
-            position += 1
         target_index, after = target_index + 1, ""
         if target_index == rollout.free_index:
             # From here on another rate holds.
@@ -94,21 +90,18 @@ def _wanting(step: Step, job: Job, target_index: int, thing_name: str) -> Thing 
     return thing
 
 
-def _names(step: Step, job: Job, target_index: int) -> list[str]:
-    """Return the names of a target's things, looked up once and kept while the rollout is in it."""
-    index, names = step.state.walks.get(job.job_id, (-1, []))
-    if index != target_index:
-        names = names_of(step, job.targets[target_index])
-        step.state.walks[job.job_id] = target_index, names
-    return names
+def _names(step: Step, target: str, after: str) -> Iterator[str]:
+    """Yield the names of a target's things behind `after`, sorted."""
+    group_name = group_of(target)
+    if group_name is not None:
+        yield from groups.members_to_walk(step.state, group_name, after)
+    elif (thing_name := thing_of(target)) is not None and thing_name > after:
+        yield thing_name
 
 
 def names_of(step: Step, target: str) -> list[str]:
     """Return the names of a target's things now, in the order of their turn."""
-    group_name, thing_name = group_of(target), thing_of(target)
-    if group_name is not None:
-        return list(step.ports.groups.members(step.state, group_name))
-    return [thing_name] if thing_name is not None else []
+    return list(_names(step, target, ""))
 
 
 def is_in(step: Step, target: str, thing_name: str) -> bool:
@@ -116,7 +109,7 @@ def is_in(step: Step, target: str, thing_name: str) -> bool:
     group_name = group_of(target)
     if group_name is None:
         return thing_of(target) == thing_name
-    return step.ports.groups.contains(step.state, group_name, thing_name)
+    return groups.contains(step.state, group_name, thing_name)
 
 
 def _arn(step: Step, target: str) -> str:
@@ -125,7 +118,7 @@ def _arn(step: Step, target: str) -> str:
     if thing_name is not None and thing_name in state.things:
         return naming.thing_arn(thing_name)
     group_name = naming.group_name(target)
-    if group_name is not None and step.ports.groups.exists(state, group_name):
+    if group_name is not None and group_name in state.group_ids:
         return naming.group_arn(group_name)
     message = (
         f"Target {target[:200]!r} is neither the name nor the ARN of a thing or thing group of this service"

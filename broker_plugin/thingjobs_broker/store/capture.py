@@ -33,6 +33,9 @@ class Capture:
         self._state = state
         self._packer = msgpack.Packer()
         self._pack = self._packer.pack
+        self._thing_index = 0
+        self._things_taken: set[int] = set()
+        """The things before this one have been captured, and these ahead of their turn."""
         self._job_index = 0
         self._execution_index = 0
         """All before this execution of this job has been captured, and so have all things once a job has."""
@@ -44,6 +47,7 @@ class Capture:
         self._taken: dict[int, set[int]] = {}
         """By job, the executions that were captured ahead of their turn."""
         self._ahead: list[bytes] = []
+        self._things_ahead: list[bytes] = []
         self._slices = self._sweep(self._pack(rows.header(state)))
 
     def next_slice(self) -> list[bytes] | None:
@@ -58,13 +62,22 @@ class Capture:
         if touch is not None:
             touch(self, record)
 
+    def take_thing(
+        self, record: records.ThingUpdated | records.ThingDeleted | records.ThingGroupsChanged
+    ) -> None:
+        """What is kept of a thing itself is about to change, or to vanish."""
+        thing = self._state.things[record.thing_name]
+        if self._thing_index <= thing.index < self._things_end and thing.index not in self._things_taken:
+            self._things_taken.add(thing.index)
+            self._things_ahead += self._packed((rows.THINGS,), [rows.thing_row(thing.index, thing)])
+
     def take_job(self, record: records.ExecutionQueued | records.JobChanged | records.JobDeleted) -> None:
         """A job, or how many executions it has, is about to change."""
         self._take_job(self._state.jobs[record.job_id])
 
     def take_execution(self, record: records.ExecutionChanged | records.ExecutionDeleted) -> None:
         """An execution is about to change or to vanish."""
-        thing, job = self._state.things[record.thing_name], self._state.jobs[record.job_id]
+        thing, job = self._state.holder(record.thing_name), self._state.jobs[record.job_id]
         execution = self._state.execution(thing, record.job_id, record.execution_number)
         if execution is None or not self._take_job(job):
             return
@@ -96,14 +109,22 @@ class Capture:
             entries = self._tables.pop(kind).items()
             for packed in self._packed((kind,), (table.to_row(name, value) for name, value in entries)):
                 yield [packed]
-        for start in range(0, self._things_end, SLICE_ROWS):
-            end = min(start + SLICE_ROWS, self._things_end)
-            things = enumerate(self._state.thing_order[start:end], start)
-            found = (rows.thing_row(index, thing) for index, thing in things if thing is not None)
-            for packed in self._packed((rows.THINGS,), found):
-                yield [packed]
+        while self._thing_index < self._things_end:
+            yield self._slice_of_things()
         while self._job_index < self._jobs_end:
             yield self._slice_of_jobs()
+
+    def _slice_of_things(self) -> list[bytes]:
+        """Go on for so many places, beginning with what was captured ahead meanwhile."""
+        objects, self._things_ahead = self._things_ahead, []
+        start = self._thing_index
+        self._thing_index = end = min(start + SLICE_ROWS, self._things_end)
+        found = (
+            rows.thing_row(index, thing)
+            for index, thing in enumerate(self._state.thing_order[start:end], start)
+            if thing is not None and index not in self._things_taken
+        )
+        return [*objects, *self._packed((rows.THINGS,), found)]
 
     def _slice_of_jobs(self) -> list[bytes]:
         """Go on for so many rows, a job counted as one, beginning with what was captured ahead meanwhile."""
@@ -176,6 +197,16 @@ _TOUCHED: Final[dict[type[records.Record], Callable[[Capture, Any], None] | None
     records.TemplateDeleted: None,
     records.TagsChanged: None,
     records.GroupTimeoutsChanged: None,
+    records.ThingUpdated: Capture.take_thing,
+    records.ThingDeleted: Capture.take_thing,
+    records.ThingGroupsChanged: Capture.take_thing,
+    records.ThingTypeCreated: None,
+    records.ThingTypeChanged: None,
+    records.ThingTypeDeleted: None,
+    records.GroupCreated: None,
+    records.GroupChanged: None,
+    records.GroupDeleted: None,
+    records.GroupSwept: None,
     records.ServiceStarted: None,
     records.ClockStepped: Capture.give_up,
 }

@@ -55,6 +55,7 @@ def _restore(objects: Iterator[Any]) -> State:
             message = f"unknown kind of object {kind!r}"
             raise ValueError(message)
     # In the order of their creation, which is not that of the rows.
+    state.things = {thing.thing_name: thing for thing in state.thing_order if thing}
     state.jobs = {job.job_id: job for job in state.job_order if job}
     state.derive()
     return state
@@ -65,5 +66,5 @@ def _add_executions(state: State, job_index: int, executions: list[list[Any]]) -
     assert job is not None, job_index
     for row in executions:
         # The index comes first and the name second, in every version.
-        execution = rows.read_execution(row, job.job_id, state.things[row[1]].thing_name)
+        execution = rows.read_execution(row, job.job_id, state.holder(row[1]).thing_name)
         job.executions[row[0]] = execution

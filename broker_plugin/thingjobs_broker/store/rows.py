@@ -22,7 +22,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from thingjobs_broker.core.entities import NO_ATTRIBUTES, Execution, Job, Rollout, Template, Thing
+from thingjobs_broker.core import registry_records
+from thingjobs_broker.core.entities import (
+    NO_ATTRIBUTES,
+    Execution,
+    Group,
+    GroupStatus,
+    Job,
+    Rollout,
+    Template,
+    Thing,
+    ThingType,
+)
 from thingjobs_broker.core.records import ServiceStarted
 from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelection
 
@@ -43,6 +54,8 @@ EXECUTIONS: Final = 3
 TEMPLATES: Final = 4
 TAGS: Final = 5
 GROUP_TIMEOUTS: Final = 6
+THING_TYPES: Final = 7
+GROUPS: Final = 8
 
 STATUSES: Final = (
     JobExecutionStatus.QUEUED,
@@ -62,7 +75,9 @@ _NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
 GLOBALS: Final = ("queue_position", "last_at_ms")
 """Plain attributes of the state that belong to no thing, job or execution."""
 
-THING_FIELDS: Final = ("thing_name", "thing_id", "created_at_ms", "attributes", "version")
+THING_FIELDS: Final = (
+    *("thing_name", "thing_id", "created_at_ms", "attributes", "version", "thing_type_name", "groups"),
+)
 JOB_FIELDS: Final = (
     *("index", "job_id", "created_at_ms", "created_by", "targets", "target_selection", "document"),
     *("description", "options", "last_updated_at_ms", "status", "completed_at_ms", "settled"),
@@ -128,6 +143,21 @@ def _add_group_timeouts(state: State, row: Row) -> None:
     state.group_timeouts[group_name] = default_minutes, maximum_minutes
 
 
+def _add_thing_type(state: State, row: Row) -> None:
+    found = ThingType(*row)
+    state.thing_types[found.thing_type_name] = found
+
+
+def _group_row(_: str, group: Group) -> Row:
+    *fields, status, index, query_string, position = msgspec.structs.astuple(group)
+    return (*fields, status.value, index, query_string, position)
+
+
+def _add_group(state: State, row: Row) -> None:
+    group = Group(*row)
+    registry_records.put_group(state, msgspec.structs.replace(group, status=GroupStatus(group.status)))
+
+
 TABLES: Final = {
     TEMPLATES: Table(
         "templates",
@@ -142,6 +172,13 @@ TABLES: Final = {
         lambda group_name, minutes: (group_name, *minutes),
         _add_group_timeouts,
     ),
+    THING_TYPES: Table(
+        "thing_types",
+        ThingType.__struct_fields__,
+        lambda _, found: msgspec.structs.astuple(found),
+        _add_thing_type,
+    ),
+    GROUPS: Table("groups", Group.__struct_fields__, _group_row, _add_group),
 }
 
 
@@ -195,6 +232,7 @@ def read_thing(row: Row) -> tuple[int, Thing]:
         raise ValueError("a thing has more fields than this version knows")
     thing = Thing(**dict(zip(THING_FIELDS, fields, strict=False)))
     thing.attributes = thing.attributes or NO_ATTRIBUTES
+    thing.index, thing.groups = index, tuple(thing.groups)
     return index, thing
 
 

@@ -1,60 +1,50 @@
-"""A world with thing groups that are plain sets, so that jobs can be tested without the registry."""
+"""A world with thing groups: short ways to make them and to let things join and leave."""
 
 from typing import Any
 
 from tests.broker.core.world import Sent, World
 from thingjobs_broker.core.ports import Ports, Rules
+from thingjobs_broker.core.records import GroupCreated, Record, ThingCreated, ThingGroupsChanged
 from thingjobs_broker.core.service import JobsService
-from thingjobs_broker.core.state import State
-
-
-class SetGroups:
-    """Groups by name, without a hierarchy."""
-
-    def __init__(self) -> None:
-        self.things: dict[str, set[str]] = {}
-
-    def exists(self, _state: State, group_name: str) -> bool:
-        return group_name in self.things
-
-    def members(self, _state: State, group_name: str) -> list[str]:
-        return sorted(self.things[group_name])
-
-    def contains(self, _state: State, group_name: str, thing_name: str) -> bool:
-        return thing_name in self.things.get(group_name, ())
-
-    def id_of(self, _state: State, group_name: str) -> str | None:
-        return f"id-of-{group_name}" if group_name in self.things else None
-
-    def name_of(self, _state: State, group_id: str) -> str | None:
-        return next((name for name in self.things if f"id-of-{name}" == group_id), None)
 
 
 class GroupWorld(World):
     """A world whose things can join and leave groups."""
 
     def __init__(self, *things: str, rules: Rules | None = None, **members: Any) -> None:
-        self.groups = SetGroups()
-        self.ports = Ports(groups=self.groups, rules=rules or Rules())
+        self.ports = Ports(rules=rules or Rules())
         super().__init__(*things, **members)
 
-    def group(self, group_name: str, *things: str) -> None:
-        """Make a group before any job knows it."""
-        self.groups.things[group_name] = set(things)
+    def group(self, group_name: str, *things: str, parent: str = "") -> None:
+        """Make a group with members before any job knows it, without an operation: it may be large."""
+        group_id = f"id-of-{group_name}"
+        parent_id = self.state.group_ids[parent] if parent else ""
+        self.put(GroupCreated(group_name, group_id, self.now_ms, "test", parent_id, "", {}))
+        for thing_name in things:
+            self.put(ThingGroupsChanged(thing_name, self.now_ms, "test", [group_id], []))
+
+    def things(self, *things: str) -> None:
+        """Register things without an operation, so that they may be many."""
+        for thing_name in things:
+            self.put(ThingCreated(thing_name, f"id-of-{thing_name}", self.now_ms, "test"))
+
+    def put(self, record: Record) -> None:
+        """Apply a record and keep it."""
+        self.state.apply(record)
+        self.journal.append(record)
 
     def join(self, thing_name: str, group_name: str) -> list[Sent]:
-        """A thing joins a group, as the registry tells it."""
-        self.groups.things[group_name].add(thing_name)
-        step = self.service._step(self.now_ms)
-        step.joined(self.thing(thing_name), group_name)
-        return self._take(self.service._finish(step))
+        """A thing joins a group; what was sent but for the answer."""
+        return self._asked("AddThingToThingGroup", thingName=thing_name, thingGroupName=group_name)
 
     def leave(self, thing_name: str, group_name: str) -> list[Sent]:
         """A thing leaves a group."""
-        self.groups.things[group_name].discard(thing_name)
-        step = self.service._step(self.now_ms)
-        step.left(self.thing(thing_name), group_name)
-        return self._take(self.service._finish(step))
+        return self._asked("RemoveThingFromThingGroup", thingName=thing_name, thingGroupName=group_name)
+
+    def _asked(self, operation: str, **members: Any) -> list[Sent]:
+        answer, *sent = self.call(operation, members)
+        assert answer.ending == "accepted", answer
+        return sent
 
     def _new_service(self) -> JobsService:
         return JobsService(self.state, self._new_id, self.naming, ports=self.ports)

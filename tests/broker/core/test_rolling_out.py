@@ -265,12 +265,8 @@ def test_no_step_takes_long_with_a_hundred_thousand_things() -> None:
     """CreateJob below 100 ms, a slice below 20 ms on a quiet machine; here with room for a busy one."""
     world = GroupWorld(checked=False, rules=Rules(rollout_per_minute=None))
     names = numbered(100_000)
-    from thingjobs_broker.core.records import ThingCreated
-
-    for name in names:
-        world.state.apply(ThingCreated(name, name, world.now_ms, "test"))
+    world.things(*names)
     world.group("G", *names)
-    world.groups.members = lambda _state, group_name: names  # type: ignore[method-assign]
     begun = time.perf_counter()
     request = {"jobId": "J1", "targets": ["G"], "document": "{}"}
     world.create_job("J1", **request)

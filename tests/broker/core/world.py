@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tests.broker.core.registry_checks import check_registry
 from thingjobs_broker.core.naming import Naming
 from thingjobs_broker.core.outcome import Outcome
 from thingjobs_broker.core.records import Record
@@ -248,6 +249,15 @@ def picture(state: State) -> dict[str, Any]:
     return {
         "things": {name: _thing_picture(thing) for name, thing in state.things.items()},
         "thing_order": [thing and thing.thing_name for thing in state.thing_order],
+        "departed": {name: _thing_picture(thing) for name, thing in state.departed.items()},
+        "thing_types": list(state.thing_types.values()),
+        "type_counts": dict(state.type_counts),
+        "groups": list(state.groups.values()),
+        "group_ids": dict(state.group_ids),
+        "group_members": {group_id: list(names) for group_id, names in state.group_members.items() if names},
+        "group_children": {group_id: list(below) for group_id, below in state.group_children.items()},
+        "groups_at_work": set(state.groups_at_work),
+        "queries": {group_id: query.text for group_id, query in state.queries.items()},
         "jobs": {job_id: _job_picture(job) for job_id, job in state.jobs.items()},
         "job_order": [job and job.job_id for job in state.job_order],
         "templates": dict(state.templates),
@@ -311,10 +321,12 @@ def check_consistency(state: State) -> None:
     """Recount what the state keeps counted, and check every order it promises."""
     stored = [
         execution
-        for thing in state.things.values()
+        for thing in (*state.things.values(), *state.departed.values())
         for newest in thing.executions.values()
         for execution in chain(newest)
     ]
+    assert all(thing.executions and not thing.pending for thing in state.departed.values())
+    check_registry(state)
     for thing in state.things.values():
         pending = [
             execution

@@ -59,7 +59,11 @@ def test_the_lines_are_readable() -> None:
         (2, lambda line: {}, "line 2: not enough values"),
         (4, lambda line: {"execution": line["execution"] | {"job_id": "J2"}}, "line 4: J2 is missing"),
         (4, lambda line: {"execution": line["execution"] | {"status": "GONE"}}, "line 4: GONE"),
-        (4, lambda line: {"execution": line["execution"] | {"thing_name": "U"}}, "do not make a state"),
+        (
+            4,
+            lambda line: {"execution": line["execution"] | {"thing_name": "U", "status": "QUEUED"}},
+            "do not make a state",
+        ),
     ],
 )
 def test_a_line_that_is_none_of_ours_is_named(number: int, change: Any, complaint: str) -> None:
