@@ -9,6 +9,7 @@ import pytest
 from tests.broker.core.groups import GroupWorld, numbered
 from tests.broker.core.world import MINUTE_MS, START_MS, START_S, World
 from thingjobs_broker.core.ports import Presence, Rules
+from thingjobs_broker.core.records import ThingGroupsChanged
 from thingjobs_broker.core.service import JobsService
 from thingjobs_broker.core.why import VERDICTS
 
@@ -158,7 +159,7 @@ def about_to_come() -> PresenceWorld:
     the_world.group("g")
     the_world.create_job("j", "g", targetSelection="CONTINUOUS")
     # The registry tells the jobs of it within the same step; here it is late.
-    the_world.groups.things["g"].add("T")
+    the_world.put(ThingGroupsChanged("T", the_world.now_ms, "test", ["id-of-g"], []))
     return the_world
 
 
