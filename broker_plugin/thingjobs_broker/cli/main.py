@@ -8,12 +8,17 @@ import typer
 from thingjobs_broker.cli import (
     call,
     doctor,
+    event_stream,
     executions,
+    groups,
     init,
     job_changes,
     jobs,
     serve,
     store,
+    tagging,
+    templates,
+    thing_types,
     things,
     up,
     why,
@@ -42,6 +47,11 @@ app.add_typer(things.app, name="thing")
 jobs.app.add_typer(job_changes.app)
 app.add_typer(jobs.app, name="job")
 app.add_typer(executions.app, name="execution")
+app.add_typer(groups.app, name="group")
+app.add_typer(thing_types.app, name="type")
+app.add_typer(templates.app, name="template")
+app.add_typer(tagging.app, name="tag")
+event_stream.add_to(app)
 why.add_to(app)
 call.add_to(app)
 doctor.add_to(app)

@@ -9,6 +9,7 @@ from thingjobs_broker.cli.completion import names_of
 completed_job = names_of("ListJobs", "jobs", "jobId")
 completed_thing = names_of("ListThings", "things", "thingName")
 completed_group = names_of("ListThingGroups", "thingGroups", "groupName")
+completed_type = names_of("ListThingTypes", "thingTypes", "thingTypeName")
 completed_template = names_of("ListJobTemplates", "jobTemplates", "jobTemplateId")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job's id.", autocompletion=completed_job)]

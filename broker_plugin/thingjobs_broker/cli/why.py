@@ -37,7 +37,7 @@ async def why(
     if session.output.as_json:
         session.output.document(reply)
         return
-    session.output.line(printable(thing), "  ", _connection(reply["thing"]))
+    session.output.line(printable(thing), "  ", connection_of(reply["thing"]))
     for each in reply["explanations"]:
         _show(session.output, each)
     if not reply["explanations"]:
@@ -57,7 +57,8 @@ def _show(output: Output, explained: Mapping[str, Any]) -> None:
     output.line(f"  {printable(explained['jobId'])} ", status(state), f": {text}")
 
 
-def _connection(thing: Mapping[str, Any]) -> str:
+def connection_of(thing: Mapping[str, Any]) -> str:
+    """Return what is known of a thing's connection, for people."""
     seen = moment(thing.get("lastSeenAt"))
     asked = f"last request {seen}" if seen else "no request since the service started"
     if thing.get("connected") is None:
