@@ -11,6 +11,7 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -91,7 +92,7 @@ def _command(words: tuple[str, ...], local: Local) -> tuple[str, Rule] | Refusal
         status = os.stat(program)  # noqa: PTH116 - commands are often links, as /usr/bin/vi is
     except OSError as error:
         return Refusal(f"the program {program} cannot be used: {error.strerror}")
-    refusal = _program_refusal(status, f"the program {program}")
+    refusal = _program_refusal(status, f"the program {program}") or way_refusal(Path(program), program)
     return Refusal(refusal) if refusal is not None else (program, local.rule(program))
 
 
@@ -108,30 +109,52 @@ def handler_refusal(name: str, handler_dir: Path) -> str | None:
     except OSError as error:
         return f"the handler directory {handler_dir} cannot be opened: {error.strerror}"
     try:
-        refusal = directory_refusal(os.fstat(directory), str(handler_dir)) or _parents_refusal(handler_dir)
+        refusal = directory_refusal(os.fstat(directory), handler_dir)
         return refusal if refusal is not None else _file_refusal(name, directory)
     finally:
         os.close(directory)
 
 
-def directory_refusal(status: os.stat_result, path: str) -> str | None:
-    """Return why this directory cannot be trusted with handlers."""
+def directory_refusal(status: os.stat_result, path: Path) -> str | None:
+    """Return why this directory, or the way to it, cannot be trusted with handlers."""
     if status.st_uid not in (0, os.geteuid()):
         return f"the handler directory {path} must belong to root or to the agent's user"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"the handler directory {path} must not be writable by group or others (chmod go-w)"
+    return way_refusal(path, "the handler directory")
+
+
+def way_refusal(path: Path, what: str) -> str | None:
+    """Return what on the way to a trusted path lets somebody else swap it: a link or a directory above."""
+    try:
+        for each in _way(path):
+            status = each.lstat()
+            if status.st_uid not in (0, os.geteuid()):
+                return f"{each}, on the way to {what}, must belong to root or to the agent's user"
+            is_open = stat.S_ISDIR(status.st_mode) and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            # In a sticky directory, such as /tmp, nobody can rename what is ours.
+            if is_open and not status.st_mode & stat.S_ISVTX:
+                return f"{each}, on the way to {what}, must not be writable by group or others (chmod go-w)"
+    except OSError as error:
+        return f"the way to {what} cannot be looked at: {error.strerror}"
     return None
 
 
-def _parents_refusal(handler_dir: Path) -> str | None:
-    """Return which parent lets anybody swap the directory; a sticky one, such as /tmp, does not."""
-    for parent in handler_dir.resolve().parents:
-        status = parent.stat()
-        if status.st_uid not in (0, os.geteuid()):
-            return f"{parent}, above the handler directory, must belong to root or to the agent's user"
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
-            return f"{parent}, above the handler directory, must not be writable by group or others"
-    return None
+def _way(path: Path) -> Iterator[Path]:
+    """Yield all directories above a path and all links in it, those that links lead to as well."""
+    ends = (path, path.resolve())
+    waiting, seen = list(ends), set()
+    while waiting:
+        end = waiting.pop()
+        for each in (end, *end.parents):
+            if each in seen:
+                continue
+            seen.add(each)
+            if each.is_symlink():
+                waiting.append(Path(os.path.normpath(each.parent / os.readlink(each))))  # noqa: PTH115 - as it is
+                yield each
+            elif each not in ends:
+                yield each
 
 
 def _file_refusal(name: str, directory: int) -> str | None:

@@ -103,9 +103,38 @@ def test_writable_directory_is_refused(handler_dir: Path, mode: int) -> None:
 def test_writable_parent_is_refused_unless_sticky(tmp_path: Path, handler_dir: Path) -> None:
     """Whoever can rename the directory can replace it."""
     tmp_path.chmod(0o777)
-    assert "above the handler directory" in reason(resolve(Step("w", "work.sh"), Local(handler_dir)))
+    assert "on the way to the handler directory" in reason(resolve(Step("w", "work.sh"), Local(handler_dir)))
     tmp_path.chmod(0o1777)
     assert isinstance(resolve(Step("w", "work.sh"), Local(handler_dir)), Program)
+
+
+def test_link_on_the_way_that_somebody_else_can_turn_is_refused(tmp_path: Path, handler_dir: Path) -> None:
+    """The directory behind it is good today; whoever owns the link decides what it is at the next step."""
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "link").symlink_to(handler_dir)
+    (tmp_path / "first").symlink_to(others / "link")
+    local = Local(tmp_path / "first")
+    assert isinstance(resolve(Step("w", "work.sh"), local), Program)
+    others.chmod(0o777)
+    assert str(others) in reason(resolve(Step("w", "work.sh"), local))
+    others.chmod(0o1777)
+    assert isinstance(resolve(Step("w", "work.sh"), local), Program)
+    if os.geteuid() == 0:
+        os.chown(others / "link", 12345, 12345, follow_symlinks=False)
+        assert "must belong to root" in reason(resolve(Step("w", "work.sh"), local))
+
+
+def test_command_in_a_directory_of_others_is_refused(tmp_path: Path) -> None:
+    """Issue 6: an allowed command that somebody else can replace is none."""
+    directory = tmp_path / "tools"
+    directory.mkdir()
+    program = script(directory, "tool")
+    local = Local(tmp_path, commands=read_commands([str(program)]))
+    step = Step("c", type="runCommand", command=(str(program),))
+    assert isinstance(resolve(step, local), Program)
+    directory.chmod(0o777)
+    assert f"{directory}, on the way to" in reason(resolve(step, local))
 
 
 def test_foreign_owner_is_refused(handler_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def check_handler_dir(handler_dir: Path) -> None:
         raise UsageError(
             f"handler_dir {handler_dir} is not a directory; create it, or give it with --handler-dir"
         )
-    refusal = directory_refusal(handler_dir.stat(), str(handler_dir))
+    refusal = directory_refusal(handler_dir.stat(), handler_dir)
     if refusal is not None:
         raise UsageError(refusal)
 
