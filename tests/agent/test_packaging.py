@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, find_program
+from tests.support import ROOT, find_program, require_program
 
 PACKAGING = ROOT / "device_agent" / "packaging"
 UNIT = (PACKAGING / "thingjobs-agent.service").read_text()
 EXPOSURE_MAX = 3.0
+CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 ANALYZE = find_program("systemd-analyze")
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
@@ -83,21 +84,24 @@ def test_script_is_posix_shell(name: str) -> None:
     subprocess.run(["/bin/sh", "-n", str(path)], check=True)
 
 
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built for this machine and the system's Python, with libraries from the package index."""
+    require_program("dpkg-deb", package="dpkg")
+    command = [str(PACKAGING / "build-deb"), "--output", str(tmp_path_factory.mktemp("deb"))]
+    python = sys.executable if find_program("pip3") is None else "/usr/bin/python3"
+    built = subprocess.run(
+        command, env=CLEAN | {"PYTHON": python}, capture_output=True, text=True, check=True
+    )
+    return Path(built.stdout.strip())
+
+
 @pytest.mark.broker
 @pytest.mark.long
-def test_package_holds_an_agent_that_runs(tmp_path: Path) -> None:
-    """Built for this machine, with libraries from the package index; nothing of the service is in it."""
-    command = [str(PACKAGING / "build-deb"), "--output", str(tmp_path)]
-    built = subprocess.run(
-        command,
-        env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    tree = tmp_path / "tree"
-    subprocess.run(["dpkg-deb", "-x", built.stdout.strip(), str(tree)], check=True)
-    lib = tree / "usr" / "lib" / "thingjobs-agent"
+def test_package_holds_an_agent_that_runs(package: Path, tmp_path: Path) -> None:
+    """Nothing of the service is in it."""
+    subprocess.run(["dpkg-deb", "-x", str(package), str(tmp_path)], check=True)
+    lib = tmp_path / "usr" / "lib" / "thingjobs-agent"
     shown = subprocess.run(
         [sys.executable, "-S", "-m", "thingjobs_agent", "validate", "-"],
         env={"PYTHONPATH": str(lib)},
@@ -108,4 +112,96 @@ def test_package_holds_an_agent_that_runs(tmp_path: Path) -> None:
     )
     assert shown.stdout == "valid: 1 step\n"
     assert not (lib / "thingjobs_broker").exists()
-    assert (tree / "etc" / "thingjobs-agent" / "agent.toml").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "etc" / "thingjobs-agent" / "agent.toml").stat().st_mode & 0o777 == 0o600
+
+
+OVERLAY = """
+set -eu
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/up" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root"
+for name in proc dev; do mount --rbind "/$name" "$1/root/$name"; done
+exec chroot "$1/root" /bin/sh -s
+"""
+
+
+class Scratch:
+    """This system, with changes that nobody else sees and that end with the shell."""
+
+    def __init__(self, directory: Path) -> None:
+        self._command = ["unshare", "-m", "/bin/sh", "-c", OVERLAY, "sh", str(directory)]
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self._command, input=script, capture_output=True, text=True, check=False, timeout=120, env=CLEAN
+        )
+
+
+INSTALLED = """
+set -eu
+rm -rf /usr/lib/thingjobs-agent /etc/thingjobs-agent /var/lib/thingjobs-agent
+dpkg -i "$PACKAGE" >/dev/null
+"""
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, package: Path) -> Scratch:
+    """A system to install into, with the package at $PACKAGE."""
+    scratch = Scratch(tmp_path)
+    if scratch.run("exit 0").returncode != 0:
+        pytest.skip("overlays in a mount namespace of one's own need root and a kernel that has them")
+    copied = tmp_path.parent / "package.deb"
+    copied.write_bytes(package.read_bytes())
+    run = scratch.run
+    scratch.run = lambda script: run(f"PACKAGE={copied}\n{script}")  # type: ignore[method-assign]
+    return scratch
+
+
+@pytest.mark.broker
+@pytest.mark.long
+def test_installed_package_works_and_is_verified(scratch: Scratch) -> None:
+    """Issue 6: install; the program, the unit as it stands, the settings' mode, the compiled modules."""
+    result = scratch.run(
+        INSTALLED
+        + """
+thingjobs-agent --version
+stat -c %a /etc/thingjobs-agent/agent.toml
+systemd-analyze verify /lib/systemd/system/thingjobs-agent.service
+find /usr/lib/thingjobs-agent/thingjobs_agent/__pycache__ -name "cli.*.pyc" | wc -l
+mkdir -m 700 /var/lib/thingjobs-agent
+echo '{"operation": "health-check.sh"}' | thingjobs-agent run-document -
+"""
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    shown = result.stdout.splitlines()
+    assert re.fullmatch(r"thingjobs-agent \d+\.\d+\.\d+.*", shown[-6])
+    assert shown[-5:-3] == ["600", "1"]
+    assert shown[-2] == "SUCCEEDED: 1 step succeeded"
+
+
+@pytest.mark.broker
+@pytest.mark.long
+def test_removed_package_keeps_settings_and_state_and_purge_takes_them(scratch: Scratch) -> None:
+    """Issue 6: install, purge. An update keeps what the engineer changed."""
+    result = scratch.run(
+        INSTALLED
+        + """
+mkdir -m 700 /var/lib/thingjobs-agent
+touch /var/lib/thingjobs-agent/checkpoint.json
+echo '# mine' >>/etc/thingjobs-agent/agent.toml
+dpkg -i "$PACKAGE" >/dev/null
+tail -n 1 /etc/thingjobs-agent/agent.toml
+dpkg -r thingjobs-agent >/dev/null
+ls -d /usr/bin/thingjobs-agent /usr/lib/thingjobs-agent /lib/systemd/system/thingjobs* 2>/dev/null || true
+ls /etc/thingjobs-agent/agent.toml /var/lib/thingjobs-agent/checkpoint.json
+dpkg -P thingjobs-agent >/dev/null
+ls -d /etc/thingjobs-agent /var/lib/thingjobs-agent 2>/dev/null || echo nothing
+"""
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines() == [
+        "# mine",
+        "/etc/thingjobs-agent/agent.toml",
+        "/var/lib/thingjobs-agent/checkpoint.json",
+        "nothing",
+    ]
