@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thingjobs_agent.lazily import lazily
+from thingjobs_agent.lazily import lazily, without_signatures
 
 # Imported by libraries for what we never do: 1.5 MiB. Before anybody imports them.
 for _name in ("inspect", "tokenize", "ipaddress", "urllib.request", "uuid", "hashlib"):
@@ -16,7 +16,8 @@ import os
 import sys
 from typing import Any, Final, NoReturn
 
-from thingjobs_agent.config import Settings
+with without_signatures():
+    from thingjobs_agent.config import Settings
 from thingjobs_agent.errors import EXIT_OK, AgentError, UsageError
 
 EPILOG: Final = """\

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -30,3 +32,19 @@ def lazily(name: str) -> None:
     parent, _, child = name.rpartition(".")
     if parent:
         setattr(importlib.import_module(parent), child, stand_in)
+
+
+@contextlib.contextmanager
+def without_signatures() -> Iterator[None]:
+    """Let dataclasses be made without a signature as their docstring, for whose sake alone `inspect` would be
+    loaded: 1.3 MiB with what it imports.
+    """
+    import dataclasses  # noqa: PLC0415 - not before `inspect` has its stand-in
+
+    names = vars(dataclasses)
+    before = names["inspect"]
+    names["inspect"] = types.SimpleNamespace(signature=lambda _: "")
+    try:
+        yield
+    finally:
+        names["inspect"] = before

@@ -25,6 +25,7 @@ from thingjobs_agent.errors import (
     StateDirectoryError,
     UsageError,
 )
+from thingjobs_agent.lazily import without_signatures
 from thingjobs_agent.logs import Log, quiet_libraries
 from thingjobs_agent.work import Phase
 
@@ -42,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
     store = Store(absolute(settings.state_dir))
     # From the lock on we may be told to look; what there is to see is seen at the start anyway.
     signal.signal(control.LOOK_SIGNAL, signal.SIG_IGN)
+    # Until the loop takes it, SIGINT ends us as SIGTERM does; asyncio's own handler is a large one.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     store.prepare()
     log = Log(settings.log_format, settings.log_level, thing_name=settings.thing)
     quiet_libraries()
@@ -63,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _drive(config: Config, broker: Broker, store: Store, log: Log) -> bool:
-    from thingjobs_agent.client import MqttClient  # noqa: PLC0415 - the MQTT library
+    with without_signatures():
+        from thingjobs_agent.client import MqttClient  # noqa: PLC0415 - the MQTT library
     from thingjobs_agent.driver import Driver  # noqa: PLC0415 - as above
     from thingjobs_agent.notify import Notifier  # noqa: PLC0415 - as above
 
