@@ -139,7 +139,8 @@ class Scratch:
 
 INSTALLED = """
 set -eu
-rm -rf /usr/lib/thingjobs-agent /etc/thingjobs-agent /var/lib/thingjobs-agent
+dpkg -P thingjobs-agent >/dev/null 2>&1
+rm -rf /var/lib/thingjobs-agent
 dpkg -i "$PACKAGE" >/dev/null
 """
 
