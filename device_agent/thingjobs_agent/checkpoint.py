@@ -50,8 +50,12 @@ class Store:
 
         """
         try:
+            new = [each for each in (self.directory, *self.directory.parents) if not each.exists()]
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.directory.chmod(0o700)
+            # A power cut must not take a new directory away with the checkpoint in it.
+            for each in new or [self.directory]:
+                _sync_directory(each.parent)
             self._lock = os.open(self.directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StateDirectoryError(

@@ -60,10 +60,11 @@ OFFLINE: Final = (("--offline",), {"action": "store_true", "help": "leave the ne
 
 
 class _Command:
-    """One command: its help, the function that does it, its own arguments."""
+    """One command: its help, the function that does it, an example, its own arguments."""
 
-    def __init__(self, summary: str, place: str, *arguments: Any) -> None:
+    def __init__(self, summary: str, place: str, example: str, *arguments: Any) -> None:
         self.summary = summary
+        self.example = example
         self.module, _, self.function = place.partition(".")
         self.arguments = arguments
 
@@ -72,64 +73,82 @@ COMMANDS: Final = {
     "run": _Command(
         "connect and run jobs until stopped",
         "running.run",
+        "run --config /etc/thingjobs-agent/agent.toml",
         (("--json",), {"action": "store_true", "help": "log as JSON, short for --log-format json"}),
     ),
-    "status": _Command("show the job in hand", "looking.status"),
+    "status": _Command("show the job in hand", "looking.status", "status --json"),
     "history": _Command(
         "show the last jobs",
         "looking.history",
+        "history --count 5",
         (("--count",), {"type": int, "default": 20, "metavar": "N", "help": "how many; 20 if not given"}),
     ),
     "show": _Command(
-        "show what is known of a job", "looking.show_job", (("job_id",), {"metavar": "JOB", "help": "its id"})
+        "show what is known of a job",
+        "looking.show_job",
+        "show update-42",
+        (("job_id",), {"metavar": "JOB", "help": "its id"}),
     ),
     "logs": _Command(
         "show what the handlers of a job printed",
         "looking.logs",
+        "logs update-42 -f",
         (("job_id",), {"nargs": "?", "metavar": "JOB", "help": "its id; the newest if not given"}),
         (("-f", "--follow"), {"action": "store_true", "help": "go on with what is added"}),
         (("--lines",), {"type": int, "metavar": "N", "help": "only the last ones"}),
     ),
-    "next": _Command("show what the agent does next, and ask the service", "checking.next_job"),
-    "validate": _Command("check the form of a job document", "documents.validate", DOCUMENT),
-    "plan": _Command("show what a document would do here, without doing it", "documents.plan", DOCUMENT),
+    "next": _Command("show what the agent does next, and ask the service", "checking.next_job", "next"),
+    "validate": _Command(
+        "check the form of a job document", "documents.validate", "validate job.json", DOCUMENT
+    ),
+    "plan": _Command(
+        "show what a document would do here, without doing it", "documents.plan", "plan job.json", DOCUMENT
+    ),
     "run-document": _Command(
         "run a document here, without any service",
         "documents.run_document",
+        "run-document job.json --dry-run",
         DOCUMENT,
         (("--dry-run",), {"action": "store_true", "help": "only plan"}),
     ),
     "handlers": _Command(
         "list the handlers and whether they may run; check fails if one may not",
         "checking.handlers",
+        "handlers check",
         (("what",), {"choices": ("list", "check"), "metavar": "list|check", "help": "print, or also fail"}),
     ),
     "hold": _Command(
         "begin no new job for a while",
         "running.hold",
+        'hold --for 2h --reason "replacing the power supply"',
         (
             ("--for",),
             {"dest": "duration", "required": True, "metavar": "TIME", "help": "such as 30m, 2h, 1d"},
         ),
         REASON,
     ),
-    "unhold": _Command("end a hold", "running.unhold"),
+    "unhold": _Command("end a hold", "running.unhold", "unhold"),
     "cancel": _Command(
         "end the job in hand, which is reported as failed",
         "running.cancel",
+        'cancel update-42 --reason "wrong firmware"',
         (("job_id",), {"nargs": "?", "metavar": "JOB", "help": "its id, to be sure"}),
         (("--reason",), {"default": "no reason given", "metavar": "TEXT", "help": "why; operators see it"}),
     ),
-    "doctor": _Command("check this device and its way to the service", "checking.doctor", OFFLINE),
+    "doctor": _Command(
+        "check this device and its way to the service", "checking.doctor", "doctor --offline", OFFLINE
+    ),
     "support-bundle": _Command(
         "collect what helpers need, without secrets",
         "checking.support_bundle",
+        "support-bundle --output /tmp/gateway-1.tar.gz",
         (("--output",), {"metavar": "FILE", "help": "where to; a name with the time if not given"}),
         OFFLINE,
     ),
     "config": _Command(
         "show the settings",
         "looking.config",
+        "config show --effective --origin",
         (("what",), {"choices": ("show",), "metavar": "show", "help": "print them"}),
         (("--effective",), {"action": "store_true", "help": "also those left at their default"}),
         (("--origin",), {"action": "store_true", "help": "also where each comes from"}),
@@ -207,7 +226,13 @@ def _parser(arguments: list[str]) -> tuple[_Parser, dict[str, _Parser]]:
     made = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     parsers: dict[str, _Parser] = {}
     for name, command in COMMANDS.items():
-        each = made.add_parser(name, help=command.summary, allow_abbrev=False)
+        each = made.add_parser(
+            name,
+            help=command.summary,
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+            epilog=f"example: thingjobs-agent {command.example}; exit codes: thingjobs-agent --help",
+            allow_abbrev=False,
+        )
         parsers[name] = each
         if name not in arguments:
             # Its options are not needed, and with all of them the agent would be a megabyte larger.

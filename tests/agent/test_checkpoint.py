@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thingjobs_agent import checkpoint as checkpoint_module
 from thingjobs_agent.checkpoint import Store
 from thingjobs_agent.errors import AlreadyRunningError, StateDirectoryError
 from thingjobs_agent.work import Checkpoint, Phase, Report, decode_checkpoint, encode_checkpoint
@@ -89,6 +90,20 @@ def test_failed_write_leaves_the_old_checkpoint(store: Store, monkeypatch: pytes
     loaded = store.load().checkpoint
     assert loaded is not None
     assert loaded.phase is Phase.RUNNING
+
+
+def test_new_directories_are_synced_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 6: a power cut must not take the state directory away with the first checkpoint in it."""
+    synced: list[Path] = []
+    monkeypatch.setattr(checkpoint_module, "_sync_directory", synced.append)
+    made = Store(tmp_path / "a" / "b")
+    made.prepare()
+    made.close()
+    assert synced == [tmp_path / "a", tmp_path]
+    again = Store(tmp_path / "a" / "b")
+    again.prepare()
+    again.close()
+    assert synced[2:] == [tmp_path / "a"], "whoever made it may not have synced it"
 
 
 def test_half_written_file_aside_is_no_matter(store: Store) -> None:

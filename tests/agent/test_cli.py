@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from tests.agent.harness import document
 from thingjobs_agent.checkpoint import Store
-from thingjobs_agent.cli import main
+from thingjobs_agent.cli import COMMANDS, _parsed, main
 from thingjobs_agent.work import Checkpoint, Phase, Report
 from thingjobs_protocol.status import JobExecutionStatus
 
@@ -199,6 +200,21 @@ def test_help_shows_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.broker
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_has_an_example_that_is_right(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Issue 6: what the example says is what the command takes."""
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"example: thingjobs-agent {COMMANDS[name].example}; exit codes" in shown
+    words = shlex.split(COMMANDS[name].example)
+    assert words[0] == name
+    assert vars(_parsed(words))["command"] == name
+
+
 def test_small_commands_load_no_mqtt_library() -> None:
     """Validate and status are quick, and the agent's memory is not spent on them."""
     code = "import sys, thingjobs_agent.cli; print({'aiomqtt', 'structlog', 'rich'} & set(sys.modules))"

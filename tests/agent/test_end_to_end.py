@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.authority import Authority
 from tests.agent.fake_service import THING, FakeService
 from tests.agent.harness import document, let_others_pass, step
 from tests.agent.programs import Agent, Mosquitto, Served, connected, contents, is_alive
-from tests.support import ROOT
+from tests.support import ROOT, free_port
+from thingjobs_protocol.status import TERMINAL
 from thingjobs_protocol.status import JobExecutionStatus as Status
 from thingjobs_protocol.topics import jobs_base
 
@@ -177,3 +179,59 @@ async def test_step_runs_as_the_user_its_document_names(tmp_path: Path, agent: A
     (tmp_path / "go").touch()
     status, details = await served.until_over("J1")
     assert (status, details.get("stdout")) == (Status.SUCCEEDED, "nobody nobody 700")
+
+
+async def test_dead_link_is_found_out_and_the_result_gets_through(
+    agent: Agent, broker: Mosquitto, served: Served
+) -> None:
+    """Issue 6: a link that takes everything and answers nothing; keepalive finds it, the result waits."""
+    agent.handler("work.sh", "sleep 1\n")
+    agent.start("--keepalive-seconds", "5")
+    await served.publish(served.service.queue("J1", document("work.sh")))
+    await served.until(lambda: served.service.of("J1").status is Status.IN_PROGRESS)
+    assert broker.process is not None
+    broker.process.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(30):
+            while not agent.logged("broker_lost"):
+                await asyncio.sleep(0.1)
+    finally:
+        broker.process.send_signal(signal.SIGCONT)
+    status, _ = await served.until_over("J1")
+    assert status is Status.SUCCEEDED
+    ends = [each for each, _ in served.service.of("J1").history if each in TERMINAL]
+    assert ends == [Status.SUCCEEDED]
+
+
+async def test_certificate_is_identity_and_authority_is_pinned(
+    tmp_path: Path, agent: Agent, broker: Mosquitto
+) -> None:
+    """Issue 6: the broker knows us by our certificate; a broker of another authority is not spoken to."""
+    authority = Authority(tmp_path)
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other")
+    certificate, key = authority.issue("localhost")
+    own_certificate, own_key = authority.issue(THING)
+    port = free_port()
+    broker.stop()
+    user = "user root\n" if os.geteuid() == 0 else ""
+    plain = user + "per_listener_settings true\n" + broker.config.read_text()
+    broker.config.write_text(
+        f"{plain}listener {port} 127.0.0.1\ncafile {authority.ca}\ncertfile {certificate}\nkeyfile {key}\n"
+        "require_certificate true\nuse_identity_as_username true\nallow_anonymous false\n"
+    )
+    broker.start()
+    files = ("--tls-cert-file", own_certificate, "--tls-key-file", own_key)
+    where = ("--broker", f"mqtts://localhost:{port}")
+    agent.handler("work.sh", "exit 0\n")
+    agent.start(*where, *files, "--tls-ca-file", other.ca)
+    async with asyncio.timeout(20):
+        while not agent.logged("broker_lost"):
+            await asyncio.sleep(0.05)
+    assert "CERTIFICATE_VERIFY_FAILED" in agent.log.read_text()
+    agent.end()
+    async with connected(FakeService(), broker.port) as served:
+        await served.publish(served.service.queue("J1", document("work.sh")))
+        agent.start(*where, *files, "--tls-ca-file", authority.ca)
+        status, _ = await served.until_over("J1")
+    assert status is Status.SUCCEEDED

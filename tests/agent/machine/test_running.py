@@ -236,6 +236,30 @@ def test_job_goes_on_while_offline_and_reports_later() -> None:
     assert made.service.of("J1").status is Status.SUCCEEDED
 
 
+def test_weeks_offline_lose_nothing_and_pile_nothing_up() -> None:
+    """Issue 6: the job goes on, its result waits, nothing is due, and what is stored stays small."""
+    week = 7 * 86_400
+    service = FakeService()
+    service.queue("J1", document("a", "b", "c"))
+    device = Device(service, Limits(step_timeout_ms=4 * week * 1000)).boot().connect()
+    device.disconnect().take_log()
+    for _ in range(3):
+        for _ in range(100):
+            device.give(StepProgressed({"percent": "1"}))
+        device.wait(week).exit()
+    assert [label for _, _, label in device.started] == ["1/3 a", "2/3 b", "3/3 c"]
+    assert device.disk is not None
+    assert len(device.disk) < 2000
+    for _ in range(5):
+        device.wait(week)
+        assert device.agent.next_deadline_ms() is None, "nobody is woken for nothing"
+        device.boot()
+    assert not any(line.startswith("send") for line in device.take_log())
+    device.connect()
+    assert service.of("J1").status is Status.SUCCEEDED
+    assert len(device.started) == 3
+
+
 def test_shutdown_stops_the_handler_and_keeps_the_checkpoint() -> None:
     """SIGTERM: the restart rule applies at the next start, as after a crash."""
     made = running()
