@@ -28,7 +28,7 @@ from tests.agent.authority import Authority
 from tests.agent.fake_service import THING, FakeService
 from tests.agent.harness import document
 from tests.agent.programs import Mosquitto, Served, connected
-from tests.support import free_port
+from tests.support import ROOT, free_port
 from thingjobs_protocol.status import TERMINAL
 from thingjobs_protocol.status import JobExecutionStatus as Status
 
@@ -36,6 +36,8 @@ CUT_SECONDS = (0.02, 3.0)
 KEPT_EXECUTIONS = 3
 IDLE_SECONDS = 20
 TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
+
+UNIT = ROOT / "device_agent" / "packaging" / "thingjobs-agent.service"
 
 # An agent that does not wait longer and longer for a link that is cut on purpose.
 IMPATIENT = """
@@ -91,11 +93,12 @@ class Process:
         self._proc = Path(f"/proc/{pid}")
         self._state_dir = state_dir
 
-    def memory_mib(self) -> tuple[float, float]:
-        """RSS and PSS."""
+    def memory_mib(self) -> tuple[float, float, float]:
+        """RSS, PSS and USS, which is the part that ends with the process. PSS depends on who else runs."""
         lines = (self._proc / "smaps_rollup").read_text().splitlines()[1:]
         kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}
-        return kib["Rss"] / 1024, kib["Pss"] / 1024
+        own = kib["Private_Clean"] + kib["Private_Dirty"]
+        return kib["Rss"] / 1024, kib["Pss"] / 1024, own / 1024
 
     def cpu_ms(self) -> float:
         fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
@@ -108,9 +111,9 @@ class Process:
         return sum(path.stat().st_size for path in self._state_dir.rglob("*") if path.is_file()) / 1024
 
     def line(self) -> str:
-        rss, pss = self.memory_mib()
+        rss, pss, uss = self.memory_mib()
         held = f"{self.descriptors()} descriptors, {self.disk_kib():.0f} KiB on disk"
-        return f"RSS {rss:.1f} MiB, PSS {pss:.1f} MiB, {held}"
+        return f"RSS {rss:.1f} MiB, PSS {pss:.1f} MiB, USS {uss:.1f} MiB, {held}"
 
 
 @contextlib.contextmanager
@@ -138,8 +141,16 @@ def started(program: list[str], directory: Path, port: int, ca: str) -> subproce
     settings |= {"state-dir": str(directory / "state"), "handler-dir": str(handlers), "log-level": "warning"}
     options = [word for key, value in settings.items() for word in (f"--{key}", value)]
     with (directory / "agent.log").open("wb") as log:
-        environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
-        return subprocess.Popen([*program, "run", *options], stderr=log, env=environment)
+        return subprocess.Popen(
+            [*program, "run", *options], stderr=log, env={**os.environ, **unit_environment()}
+        )
+
+
+def unit_environment() -> dict[str, str]:
+    """What the shipped unit sets, so that the figures are those of the service."""
+    lines = UNIT.read_text().splitlines()
+    words = [word for line in lines if line.startswith("Environment=") for word in line[12:].split()]
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
 async def one_job(served: Served, number: int) -> float:
@@ -187,7 +198,7 @@ async def _figures(
     before = process.cpu_ms()
     await asyncio.sleep(options.idle_seconds)
     figures["idle_percent"] = (process.cpu_ms() - before) / options.idle_seconds / 10
-    figures["rss_mib"], figures["pss_mib"] = process.memory_mib()
+    figures["rss_mib"], figures["pss_mib"], figures["uss_mib"] = process.memory_mib()
     print(f"idle, after 20 jobs: {process.line()}, {figures['idle_percent']:.2f} % of a core")
     delays, began, cpu = [], time.monotonic(), process.cpu_ms()
     for number in range(20, 20 + options.jobs):
