@@ -118,10 +118,10 @@ def test_package_holds_an_agent_that_runs(package: Path, tmp_path: Path) -> None
 OVERLAY = """
 set -eu
 mount -t tmpfs tmpfs "$1"
-mkdir "$1/up" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root"
-for name in proc dev; do mount --rbind "/$name" "$1/root/$name"; done
-exec chroot "$1/root" /bin/sh -s
+mkdir "$1/up" "$1/work" "$1/system"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/system"
+for name in proc dev; do mount --rbind "/$name" "$1/system/$name"; done
+exec chroot "$1/system" /bin/sh -s
 """
 
 
