@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 with without_signatures():
     from thingjobs_agent.config import Settings
-from thingjobs_agent.errors import EXIT_OK, AgentError, UsageError
+from thingjobs_agent.errors import EXIT_OK, AgentError, StateDirectoryError, UsageError
 
 EPILOG: Final = """\
 examples:
@@ -200,6 +200,10 @@ def main(arguments: list[str]) -> int:
         # Whoever read our output has gone; nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except PermissionError as error:
+        what = f"{error.filename} cannot be used: {error.strerror}; run this as the agent's user"
+        print(f"thingjobs-agent: {what}", file=sys.stderr)  # noqa: T201 - the command line
+        return StateDirectoryError.exit_code
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:

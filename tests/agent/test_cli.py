@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.agent.harness import document
+from tests.agent.harness import document, let_others_pass
 from thingjobs_agent.checkpoint import Store
 from thingjobs_agent.cli import COMMANDS, _parsed, main
 from thingjobs_agent.work import Checkpoint, Phase, Report
@@ -199,7 +200,61 @@ def test_help_shows_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
     assert "another agent runs with this state directory" in shown
 
 
+# Imported first: the interpreter may be where only its owner can read.
+AS_NOBODY = """
+import inspect, ipaddress, tokenize, uuid, hashlib, urllib.request
+import os, sys
+from thingjobs_agent import doctor, findings, inquiry, support_bundle
+from thingjobs_agent.cli import main
+from thingjobs_agent.commands import checking, documents, looking, running
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.broker
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("status",), 3),
+        (("history",), 3),
+        (("show", "J1"), 3),
+        (("logs",), 3),
+        (("logs", "J1"), 3),
+        (("hold", "--for", "1h", "--reason", "x"), 3),
+        (("unhold",), 3),
+        (("cancel",), 3),
+        (("next",), 3),
+        (("run-document", "-"), 3),
+        (("doctor", "--offline"), 1),
+    ],
+)
+def test_command_of_another_user_ends_with_one_line(
+    tmp_path: Path, words: tuple[str, ...], code: int
+) -> None:
+    """Issue 6: whoever forgot sudo is told so; never a traceback."""
+    let_others_pass(tmp_path)
+    store = Store(tmp_path / "state")
+    store.prepare()
+    store.store(Checkpoint("J1", 1, 1, Phase.RUNNING, job_document=msgspec.Raw(DOCUMENT)))
+    (tmp_path / "state" / "logs").mkdir(mode=0o700)
+    where = ("--state-dir", str(tmp_path / "state"), "--handler-dir", str(tmp_path), "--thing", "t")
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, *words, *where],
+        input=DOCUMENT.decode(),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "run this as the agent's user" in done.stderr or "run doctor as the agent's user" in done.stdout
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command_has_an_example_that_is_right(
     name: str, capsys: pytest.CaptureFixture[str]
@@ -215,6 +270,7 @@ def test_help_of_a_command_has_an_example_that_is_right(
     assert vars(_parsed(words))["command"] == name
 
 
+@pytest.mark.broker
 def test_small_commands_load_no_mqtt_library() -> None:
     """Validate and status are quick, and the agent's memory is not spent on them."""
     code = "import sys, thingjobs_agent.cli; print({'aiomqtt', 'structlog', 'rich'} & set(sys.modules))"

@@ -129,7 +129,7 @@ def _check_idle(directory: Path) -> None:
     try:
         checkpoint = store.peek().checkpoint
     except OSError as error:
-        raise UsageError(
+        raise StateDirectoryError(
             f"{store.path} cannot be read: {error.strerror}; run this as the agent's user"
         ) from None
     if checkpoint is not None and checkpoint.phase is Phase.RUNNING and store.holder() is not None:
