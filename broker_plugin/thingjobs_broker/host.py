@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import platform
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -68,6 +69,8 @@ class ServiceHost:
         self.files: Files = OsFiles()
         """The disk; a test puts its own."""
         self.presences: Presences = NoPresences()
+        self.endpoints: dict[str, str] = {}
+        """What DescribeEndpoint tells, by endpointType."""
         """Which things are connected, where the broker tells; to be put before `start`."""
         self._settings = settings
         self._root = settings.topic_root
@@ -246,6 +249,7 @@ class ServiceHost:
             documents=artifacts,
             signer=artifacts if jobs.artifact_url else None,
             presences=self.presences,
+            endpoints=self.endpoints,
             is_test_clock=self._settings.test_clock,
         )
 
@@ -260,6 +264,15 @@ class ServiceHost:
         """Return the service's time."""
         assert self.runner is not None, "the service has no time before it runs"
         return self.runner.now_ms()
+
+    def connection_changed(self, name: str) -> None:
+        """A client of that name came or went, as `presences` tells."""
+        if self.runner is not None and self.failure is None:
+            self.runner.connection_changed(name)
+
+    def serves_at(self, host: str) -> None:
+        """Let DescribeEndpoint tell where devices find the broker: any address is the machine's name."""
+        self.endpoints["iot:Data"] = platform.node() if host in {"0.0.0.0", "::"} else host  # noqa: S104
 
     def is_thing(self, name: str) -> bool:
         """Tell whether a name is that of a thing."""

@@ -135,6 +135,7 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
                 names_are_things=not self.settings.anonymous,
             )
             self._host.presences = self._presence
+            self._host.serves_at(parse_address((self.settings.tls_listen or self.settings.listen)[0])[0])
             self._host.start(self)
         except (StartError, StoreError, OSError) as error:
             self._host.fail(error)
@@ -200,12 +201,14 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         )
         if self._presence is not None:
             self._presence.opened(self._rights[client].name)
+            self._host.connection_changed(self._rights[client].name)
 
     def closed(self, client: Client) -> None:
         """Forget the client."""
         rights = self._rights.pop(client, None)
         if rights is not None and self._presence is not None:
             self._presence.closed(rights.name)
+            self._host.connection_changed(rights.name)
 
     def may_subscribe(self, client: Client, topic_filter: str) -> bool:
         """Tell whether the client may see what the filter matches."""

@@ -124,6 +124,13 @@ class Runner:
         refusal = partial(control_unavailable, request.topic, payload)
         self._ask(lambda service, now_ms: service.call(request, payload, by, now_ms), refusal, settled)
 
+    def connection_changed(self, thing_name: str) -> None:
+        """A thing came or went."""
+        if self._service is not None and self.is_writable:
+            outcome = self._service.connection_changed(thing_name, self._clock.now_ms())
+            if outcome.records:
+                self.commits.add(outcome)
+
     def next_deadline_ms(self) -> int | None:
         """Return when something falls due, None for never, or while nothing can be done about it."""
         return self._service.next_deadline_ms() if self._service is not None and self.is_writable else None

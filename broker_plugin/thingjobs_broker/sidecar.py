@@ -81,6 +81,7 @@ class Sidecar:
             raise StartError(complaint)
         self.host = ServiceHost(settings, self._failed)
         self._access = access_of(settings, receive_maximum=REQUESTS_IN_HAND_MAX)
+        self.host.serves_at(self._access.host)
         self._stranger = None if settings.insecure else stranger_of(settings, self._access)
         self._ready = ready
         self._root = settings.topic_root

@@ -13,8 +13,10 @@ import msgspec
 
 from thingjobs_broker.core import (
     control_clock,
+    control_dynamic_groups,
     control_executions,
     control_groups,
+    control_indexing,
     control_job_changes,
     control_jobs,
     control_members,
@@ -23,6 +25,7 @@ from thingjobs_broker.core import (
     control_things,
     control_timeouts,
     operations,
+    operations_indexing,
     operations_registry,
     preview,
     tags,
@@ -83,6 +86,31 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "ListThingGroupsForThing": Operation(
         operations_registry.ListThingGroupsForThing, control_members.list_thing_groups_for_thing
     ),
+    "CreateDynamicThingGroup": Operation(
+        operations_indexing.CreateDynamicThingGroup, control_dynamic_groups.create_dynamic_thing_group
+    ),
+    "UpdateDynamicThingGroup": Operation(
+        operations_indexing.UpdateDynamicThingGroup, control_dynamic_groups.update_dynamic_thing_group
+    ),
+    "DeleteDynamicThingGroup": Operation(
+        operations_indexing.DeleteDynamicThingGroup, control_dynamic_groups.delete_dynamic_thing_group
+    ),
+    "SearchIndex": Operation(operations_indexing.SearchIndex, control_indexing.search_index),
+    "DescribeIndex": Operation(operations_indexing.DescribeIndex, control_indexing.describe_index),
+    "ListIndices": Operation(operations_indexing.ListIndices, control_indexing.list_indices),
+    "GetIndexingConfiguration": Operation(
+        operations_indexing.GetIndexingConfiguration, control_indexing.get_indexing_configuration
+    ),
+    "UpdateIndexingConfiguration": Operation(
+        operations_indexing.UpdateIndexingConfiguration, control_indexing.update_indexing_configuration
+    ),
+    "DescribeEventConfigurations": Operation(
+        operations_indexing.DescribeEventConfigurations, control_indexing.describe_event_configurations
+    ),
+    "UpdateEventConfigurations": Operation(
+        operations_indexing.UpdateEventConfigurations, control_indexing.update_event_configurations
+    ),
+    "DescribeEndpoint": Operation(operations_indexing.DescribeEndpoint, control_indexing.describe_endpoint),
     "CreateJob": Operation(operations.CreateJob, control_jobs.create_job),
     "DescribeJob": Operation(operations.DescribeJob, control_jobs.describe_job),
     "GetJobDocument": Operation(operations.GetJobDocument, control_jobs.get_job_document),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from thingjobs_broker.core import groups, membership, tags
 from thingjobs_broker.core.errors import InvalidRequestError, ResourceAlreadyExistsError
+from thingjobs_broker.core.indexing import INDEX_NAME, QUERY_VERSION
 from thingjobs_broker.core.lookups import check_text, check_version, with_token
 from thingjobs_broker.core.paging import page_by_key
 from thingjobs_broker.core.records import GroupChanged, GroupCreated
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.entities import Group
     from thingjobs_broker.core.step import Step
 
-QUERY_VERSION: Final = "2017-09-30"
-INDEX_NAME: Final = "AWS_Things"
 ATTRIBUTES_MAX: Final = 50
 """Spec: control plane 10; of one group."""
 

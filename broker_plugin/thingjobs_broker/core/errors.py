@@ -2,7 +2,7 @@
 1.2).
 
     ControlError
-      InvalidRequestError  ResourceNotFoundError  ResourceAlreadyExistsError  ConflictError
+      InvalidRequestError  InvalidQueryError  ResourceNotFoundError  ResourceAlreadyExistsError  ConflictError
       InvalidStateTransitionError  VersionConflictError  LimitExceededError  ServiceUnavailableError
 """
 
@@ -28,6 +28,13 @@ class InvalidRequestError(ControlError):
     """Malformed, out of range, contradictory, or a wrong state where the operation lists no other error."""
 
     code = "InvalidRequestException"
+    http_status = 400
+
+
+class InvalidQueryError(ControlError):
+    """A query of a search or of a dynamic group that says nothing."""
+
+    code = "InvalidQueryException"
     http_status = 400
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from thingjobs_broker.core import groups, tags, timeout_policy
 from thingjobs_broker.core.entities import GroupStatus
-from thingjobs_broker.core.indexing import indexed
+from thingjobs_broker.core.indexing import CONNECTIVITY_FIELDS, indexed, sees_connections
 from thingjobs_broker.core.query_match import ANY
 from thingjobs_broker.core.records import GroupDeleted, GroupSwept, ThingCreated, ThingGroupsChanged
 from thingjobs_broker.core.state import BY_SERVICE
@@ -84,6 +84,20 @@ def look_again(step: Step, thing: Thing, fields: Collection[str] | None = None) 
         fields = {GROUP_NAMES}
 
 
+def connection_changed(step: Step, thing_name: str) -> None:
+    """A thing came or went, as `Presences` tells."""
+    thing = step.state.things.get(thing_name)
+    if thing is not None and sees_connections(step.state):
+        look_again(step, thing, CONNECTIVITY_FIELDS)
+
+
+def look_at_connections(step: Step) -> None:
+    """Build the groups anew that look at connections: all of them may have changed."""
+    for group_id, its in step.state.queries.items():
+        if not its.fields.isdisjoint(CONNECTIVITY_FIELDS):
+            step.apply(GroupSwept(group_id, step.now_ms, 0, is_done=False))
+
+
 def delete_group(step: Step, group: Group, by: str) -> None:
     """Delete a group without groups below it; its members leave in slices, the first of them now."""
     timeout_policy.forget_group(step, group.group_name, by)
@@ -133,7 +147,7 @@ def _build(step: Step, group: Group) -> None:
 
 def _follow(step: Step, thing: Thing, group_ids: Iterable[str], decided: set[str]) -> bool:
     """Let a thing join or leave these dynamic groups as their queries say; tell whether any changed."""
-    state, its = step.state, indexed(step.state, thing)
+    state, its = step.state, indexed(step, thing)
     joined: list[str] = []
     left: list[str] = []
     for group_id in group_ids:

@@ -32,9 +32,10 @@ def page(
     max_results: int | None,
     filters: tuple[str | None, ...] = (),
     keep: Callable[[Item], bool] = lambda _: True,
+    looks_max: int | None = None,
 ) -> tuple[list[Item], str | None]:
     """Return one page of the entries that `keep` lets through, and the token of the next page, if there is
-    one.
+    one. A page ends after `looks_max` entries, whatever it holds by then.
 
     Raises:
         InvalidRequestError: the token is none of ours, or was made with other filters.
@@ -45,6 +46,8 @@ def page(
     limit = max_results or PAGE_SIZE_DEFAULT
     found: list[Item] = []
     for index in range(position, len(items)):
+        if index - position == looks_max:
+            return found, _token(index, mark)
         item = items[index]
         if item is None or not keep(item):
             continue

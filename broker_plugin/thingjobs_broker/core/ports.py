@@ -83,6 +83,8 @@ class Ports(msgspec.Struct, frozen=True):
     presences: Presences = NoPresences()
     last_seen_ms: Mapping[str, int] = MappingProxyType({})
     """By thing, when it last asked for something. It is not on record: a restart begins anew."""
+    endpoints: Mapping[str, str] = MappingProxyType({})
+    """By the endpointType of DescribeEndpoint, the host."""
     is_test_clock: bool = False
     """Whether AdvanceClock moves the clock, and nothing else does."""
 

@@ -313,6 +313,22 @@ class GroupSwept(Record, frozen=True):
     is_done: bool
 
 
+class IndexingConfigured(Record, frozen=True):
+    """What is indexed; the whole of AWS's indexing configuration."""
+
+    at_ms: int
+    by: str
+    configuration: dict[str, dict[str, Any]]
+
+
+class EventsConfigured(Record, frozen=True):
+    """Which types of events are published, of those that were ever configured."""
+
+    at_ms: int
+    by: str
+    enabled: dict[str, bool]
+
+
 KINDS: Final[tuple[type[Record], ...]] = (
     ThingCreated,
     JobCreated,
@@ -341,5 +357,7 @@ KINDS: Final[tuple[type[Record], ...]] = (
     GroupChanged,
     GroupDeleted,
     GroupSwept,
+    IndexingConfigured,
+    EventsConfigured,
 )
 """The position is the kind's number on disk: append only, never reorder."""

@@ -154,7 +154,9 @@ def group_swept(state: State, record: records.GroupSwept) -> None:
     elif record.is_done:
         put_group(state, msgspec.structs.replace(group, status=GroupStatus.ACTIVE, position=0))
     else:
-        put_group(state, msgspec.structs.replace(group, position=record.position))
+        is_active = group.status is GroupStatus.ACTIVE
+        status = GroupStatus.REBUILDING if is_active else group.status
+        put_group(state, msgspec.structs.replace(group, position=record.position, status=status))
     state.last_at_ms = record.at_ms
 
 
@@ -223,3 +225,17 @@ def _set_type(state: State, thing: Thing, type_name: str) -> None:
     thing.thing_type_name = state.thing_types[type_name].thing_type_name if type_name else ""
     if type_name:
         state.type_counts[type_name] = state.type_counts.get(type_name, 0) + 1
+
+
+def indexing_configured(state: State, record: records.IndexingConfigured) -> None:
+    """What queries see has changed."""
+    state.indexing = record.configuration
+    state.last_at_ms = record.at_ms
+
+
+def events_configured(state: State, record: records.EventsConfigured) -> None:
+    """Which events are published has changed."""
+    state.event_configurations = record.enabled
+    created_ms, _ = state.events_configured_ms
+    state.events_configured_ms = created_ms or record.at_ms, record.at_ms
+    state.last_at_ms = record.at_ms

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from thingjobs_broker.core import control, expiry, lifecycle, membership, retention, work
+from thingjobs_broker.core import control, expiry, indexing, lifecycle, membership, retention, work
 from thingjobs_broker.core.agenda import Agenda
 from thingjobs_broker.core.device import HANDLERS
 from thingjobs_broker.core.errors import ControlError, ServiceUnavailableError
@@ -190,7 +190,16 @@ class JobsService:
         """Note that the service takes up its work; comes before the first `fire_timers`."""
         step = self._step(now_ms)
         step.apply(ServiceStarted(now_ms, boot_id, uptime_ms))
+        if indexing.sees_connections(self.state):
+            # Whoever was connected may be so no more.
+            membership.look_at_connections(step)
         return step.finish()
+
+    def connection_changed(self, thing_name: str, now_ms: int) -> Outcome:
+        """Follow a thing that came or went: there may be dynamic groups of those that are connected."""
+        step = self._step(now_ms)
+        membership.connection_changed(step, thing_name)
+        return self._finish(step)
 
     def step_clock(self, delta_ms: int, now_ms: int) -> Outcome:
         """Move what runs with a wall clock that was corrected by `delta_ms` > 0 (architecture, "Time").

@@ -69,6 +69,13 @@ class State:
         """By thing group, default and maximum in minutes, 0 for none (spec: control plane B3, B5)."""
         self.tags: dict[str, dict[str, str]] = {}
         """By the ARN of a job, template or group."""
+        self.indexing: dict[str, dict[str, Any]] = {
+            "thingIndexingConfiguration": {"thingIndexingMode": "OFF"},
+            "thingGroupIndexingConfiguration": {"thingGroupIndexingMode": "OFF"},
+        }
+        self.event_configurations: dict[str, bool] = {}
+        self.events_configured_ms = 0, 0
+        """First and last."""
         self.queue_position = 0
         self.last_at_ms = 0
         self.last_start: records.ServiceStarted | None = None
@@ -133,6 +140,8 @@ class State:
             records.GroupChanged: partial(registry_records.group_changed, self),
             records.GroupDeleted: partial(registry_records.group_deleted, self),
             records.GroupSwept: partial(registry_records.group_swept, self),
+            records.IndexingConfigured: partial(registry_records.indexing_configured, self),
+            records.EventsConfigured: partial(registry_records.events_configured, self),
         }
 
     def execution(self, thing: Thing, job_id: str, execution_number: int | None = None) -> Execution | None:

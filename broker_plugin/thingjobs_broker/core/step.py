@@ -113,8 +113,9 @@ class Step:
         self._messages.append(Message(topic, body))
 
     def event(self, message: Message) -> None:
-        """Publish an event, after everything that goes to devices."""
-        self._events.append(message)
+        """Publish an event, unless its type is turned off, after everything that goes to devices."""
+        if self.state.event_configurations.get(message.body.event_type, True):
+            self._events.append(message)
 
     def attend(self, job: Job) -> None:
         """Have a job looked at before the step ends: it was changed."""

@@ -207,6 +207,8 @@ _TOUCHED: Final[dict[type[records.Record], Callable[[Capture, Any], None] | None
     records.GroupChanged: None,
     records.GroupDeleted: None,
     records.GroupSwept: None,
+    records.IndexingConfigured: None,
+    records.EventsConfigured: None,
     records.ServiceStarted: None,
     records.ClockStepped: Capture.give_up,
 }

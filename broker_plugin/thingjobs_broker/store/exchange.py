@@ -1,6 +1,6 @@
 """A store as readable JSON lines, and back: all that a snapshot holds, fields by name.
 
-    {"store": {"version": 2, "queue_position": 3, ...}}      first
+    {"store": {"version": 3, "queue_position": 3, ...}}      first
     {"templates": {"template_id": "update", ...}}            one of each; so are tags and group_timeouts
     {"thing": {"index": 0, "thing_name": "press-7", ...}}    all of them before the first job
     {"job": {"index": 0, "job_id": "update", ...}}           before its executions

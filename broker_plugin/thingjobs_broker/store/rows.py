@@ -8,7 +8,7 @@ Layout of the stream, each line one msgpack object:
     [JOB, row]                                 before the executions of that job
     [EXECUTIONS, index of the job, [row, ...]]
 
-Version 1 had the tables among the globals, whole.
+Version 1 had the tables among the globals, whole; version 2 had no registry but things without groups.
 
 A row holds the fields named below by position. New fields go to the end of a row, so that older snapshots
 stay readable. A thing begins with its place in `State.thing_order`; of a job's executions the row tells how
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 Row = list[Any] | tuple[Any, ...]
 
 MARK: Final = "thingjobs"
-VERSION: Final = 2
-VERSIONS_READ: Final = (1, 2)
+VERSION: Final = 3
+VERSIONS_READ: Final = (1, 2, 3)
 
 THINGS: Final = 1
 JOB: Final = 2
@@ -72,7 +72,9 @@ STATUSES: Final = (
 _NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
 
 
-GLOBALS: Final = ("queue_position", "last_at_ms")
+GLOBALS: Final = (
+    *("queue_position", "last_at_ms", "indexing", "event_configurations", "events_configured_ms"),
+)
 """Plain attributes of the state that belong to no thing, job or execution."""
 
 THING_FIELDS: Final = (
@@ -201,7 +203,11 @@ def header(state: State) -> Row:
 def read_globals(state: State, kept: dict[str, Any]) -> None:
     """Bring what `header` kept into a new state; its lists get their lengths."""
     for name in GLOBALS:
-        setattr(state, name, kept[name])
+        # Older snapshots lack some.
+        if name in kept:
+            setattr(state, name, kept[name])
+    first_ms, last_ms = state.events_configured_ms
+    state.events_configured_ms = first_ms, last_ms
     state.thing_order = [None] * kept["things"]
     state.job_order = [None] * kept["jobs"]
     # Older snapshots are of a time without templates and tags.

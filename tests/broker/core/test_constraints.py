@@ -34,6 +34,14 @@ TEXTS = {
     "thingName": "T",
     "thingGroupName": "G",
     "templateVersion": "1.0",
+    "queryString": "thingName:T",
+    "thingArn": f"{ARN}thing/T",
+    "thingGroupArn": f"{ARN}thinggroup/G",
+    "parentGroup": "G",
+    "thingGroupsToAdd": "H",
+    "thingGroupsToRemove": "G",
+    "indexName": "AWS_Things",
+    "queryVersion": "2017-09-30",
     "reasonCode": "CODE",
     "endTime": str(START_MS // 1000 + 7200),
     "startTime": "cron(0 10 * * ? *)",
@@ -58,7 +66,7 @@ def valid(kind: inspect.Type, name: str) -> Any:  # noqa: C901 - a case for each
         case inspect.ListType():
             return [valid(kind.item_type, name)] * (kind.min_length or 1)
         case inspect.DictType():
-            return {"a": valid(kind.value_type, name)}
+            return {valid(kind.key_type, name): valid(kind.value_type, name)}
         case inspect.StructType():
             return {
                 field.encode_name: valid(field.type, field.encode_name)
@@ -107,7 +115,7 @@ def broken(kind: inspect.Type, name: str) -> Iterator[Any]:  # noqa: C901, PLR09
             yield from ([value] for value in broken(kind.item_type, name))
         case inspect.DictType():
             yield from ("a", 5, [])
-            yield from ({"a": value} for value in broken(kind.value_type, name))
+            yield from ({valid(kind.key_type, name): value} for value in broken(kind.value_type, name))
         case inspect.StructType():
             yield from ("a", 5, [])
             whole = valid(kind, name)
@@ -128,6 +136,10 @@ def busy_world() -> GroupWorld:
     """A job that runs, a group, a template: what the valid parts of the requests name."""
     world = GroupWorld("T", "U")
     world.group("G", "T", "U")
+    world.group("H")
+    world.control("CreateThingType", thingTypeName="a")
+    indexing = {"thingIndexingMode": "REGISTRY"}
+    world.control("UpdateIndexingConfiguration", thingIndexingConfiguration=indexing)
     world.create_job("J1", "G", targetSelection="CONTINUOUS")
     world.control("CreateJobTemplate", jobTemplateId="tpl", description="x", document="{}")
     world.device("T", "start-next")

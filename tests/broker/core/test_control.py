@@ -238,6 +238,7 @@ def test_every_error_has_its_http_status() -> None:
     """Control plane 1.2."""
     assert {kind.code: kind.http_status for kind in errors.ControlError.__subclasses__()} == {
         INVALID: 400,
+        "InvalidQueryException": 400,
         NOT_FOUND: 404,
         EXISTS: 409,
         "ConflictException": 409,

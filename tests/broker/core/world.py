@@ -257,6 +257,8 @@ def picture(state: State) -> dict[str, Any]:
         "group_members": {group_id: list(names) for group_id, names in state.group_members.items() if names},
         "group_children": {group_id: list(below) for group_id, below in state.group_children.items()},
         "groups_at_work": set(state.groups_at_work),
+        "indexing": state.indexing,
+        "events": (dict(state.event_configurations), state.events_configured_ms),
         "queries": {group_id: query.text for group_id, query in state.queries.items()},
         "jobs": {job_id: _job_picture(job) for job_id, job in state.jobs.items()},
         "job_order": [job and job.job_id for job in state.job_order],
