@@ -10,10 +10,12 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
+from thingjobs_broker.store.files import OsFiles
 from thingjobs_protocol.limits import JOB_DOCUMENT_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -99,19 +101,22 @@ class ArtifactDirectory:
 
 
 def signing_key(path: Path) -> bytes:
-    """Return the key in a file, which is made with a new one, mode 0600, where it is missing.
+    """Return the key in a file, which is made with a new one, mode 0600, where it is missing or not whole.
 
     Raises:
         OSError: the file cannot be read or made.
 
     """
-    try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
+    with suppress(FileNotFoundError):
+        # Half a key, or an empty one, would make signatures that others can guess.
+        if len(key := path.read_bytes()) == KEY_BYTES:
+            return key
     key = secrets.token_bytes(KEY_BYTES)
-    with os.fdopen(file, "wb") as writer:
+    aside = path.with_suffix(".tmp")
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as writer:
         writer.write(key)
         writer.flush()
         os.fsync(writer.fileno())
+    aside.replace(path)
+    OsFiles().sync_directory(path.parent)
     return key

@@ -81,6 +81,13 @@ class Mosquitto:
         wait_for_port(self.port)
         return self
 
+    def kill(self) -> None:
+        """End it as a power cut would; nothing is saved."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
     def stop(self) -> None:
         """Stop in an orderly way; the sessions are saved."""
         if self._process is not None:

@@ -113,3 +113,8 @@ def test_the_key_is_made_once_and_private(tmp_path: Path) -> None:
     assert len(key) == 32
     assert signing_key(path) == key
     assert path.stat().st_mode & 0o777 == 0o600
+    for half in (b"", key[:-1]):
+        path.write_bytes(half)
+        assert len(signing_key(path)) == 32
+        assert signing_key(path) == path.read_bytes()
+    assert [one.name for one in path.parent.iterdir()] == [path.name]

@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING, Self
 
 from thingjobs_broker.store.errors import DataDirectoryInUse, DataDirectoryUnusable
-from thingjobs_broker.store.files import DIRECTORY_MODE, FILE_MODE
+from thingjobs_broker.store.files import DIRECTORY_MODE, FILE_MODE, OsFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +57,8 @@ def _make_with_parents(directory: Path) -> None:
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        # A journal is of no use in a directory that a power cut takes away.
+        OsFiles().sync_directory(path.parent)
 
 
 class DataDirectoryLock:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, Self
 
 PATIENCE_SECONDS = 10
+CONNACK, PUBLISH, PUBACK, SUBACK = 2, 3, 4, 9
 
 
 def packet(first: int, body: bytes = b"") -> bytes:
