@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from thingjobs_broker.store.files import Files
 
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
+POSITION_MAX = 2**64 - 1
 _SEGMENT_NAME = re.compile(r"(\d{20})\.log")
 
 logger = structlog.get_logger(__name__)
@@ -297,8 +298,9 @@ def segment_path(directory: Path, first_position: int) -> Path:
 
 
 def segments_in(names: Sequence[str]) -> list[int]:
-    """Return the first positions of the segments with these sorted names."""
-    return [int(match[1]) for match in map(_SEGMENT_NAME.fullmatch, names) if match]
+    """Return the first positions of the segments with these sorted names; other files are not ours."""
+    firsts = [int(match[1]) for match in map(_SEGMENT_NAME.fullmatch, names) if match]
+    return [first for first in firsts if 0 < first <= POSITION_MAX]
 
 
 def _split(payloads: Sequence[bytes]) -> list[Sequence[bytes]]:

@@ -181,6 +181,9 @@ class _Walk:
             return None if is_torn else _Damage(first, 0, "the header of the segment is damaged")
         if header.version != FORMAT_VERSION:
             raise FormatUnsupported(path, header.version, FORMAT_VERSION)
+        if header.first_position != first:
+            reason = f"the header says that the segment begins with entry {header.first_position}"
+            return _Damage(first, 0, reason)
         offset = HEADER_BYTES
         for end, payloads in read_frames(data, header.marker):
             entries = [entry for entry in enumerate(payloads, self._next) if entry[0] > self._base]
