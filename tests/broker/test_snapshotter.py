@@ -72,7 +72,7 @@ async def test_a_snapshot_is_kept_back_until_the_journal_holds_what_it_holds() -
         may_sync.clear()
         update = rig.ask("$aws/things/A/jobs/start-next", {})
         taking = asyncio.ensure_future(rig.snapshotter.take())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not rig.runner.commits._waiters:
                 await asyncio.sleep(0.001)
         await asyncio.sleep(0.05)
@@ -202,11 +202,11 @@ async def test_it_watches_by_itself_and_stops_when_told(monkeypatch: pytest.Monk
     async with Rig() as rig:
         await rig.create_job("J1", *(f"T{number}" for number in range(50)))
         rig.snapshotter.start()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not snapshots(rig):
                 await asyncio.sleep(0.001)
         await rig.device("T1", "start-next")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not leftovers(rig):
                 await asyncio.sleep(0)
         await rig.snapshotter.close()

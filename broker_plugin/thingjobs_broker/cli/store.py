@@ -112,7 +112,7 @@ def _check(data_dir: Path, output: Output) -> ExitCode:
     from thingjobs_broker.store.examine import examine
     from thingjobs_broker.store.files import OsFiles
 
-    with _held(data_dir):
+    with _held(data_dir, to_read=True):
         found = examine(OsFiles(), data_dir)
     if output.as_json:
         output.document(_examination(data_dir, found))
@@ -165,7 +165,7 @@ def _export(data_dir: Path, target: str, output: Output) -> None:
     from thingjobs_broker.store.recover import recover
     from thingjobs_broker.store.store import JOURNAL, SNAPSHOTS
 
-    with _held(data_dir):
+    with _held(data_dir, to_read=True):
         files = OsFiles()
         journal = Journal.read_only(files, data_dir / JOURNAL)
         state = recover(files, data_dir / SNAPSHOTS, journal, read_only=True).state
@@ -216,8 +216,11 @@ def _import(data_dir: Path, source: str, output: Output) -> None:
 
 
 @contextmanager
-def _held(data_dir: Path, *, empty: bool = False) -> Iterator[None]:
-    """Hold the lock on a data directory, which must have a store in it unless it may be `empty`."""
+def _held(data_dir: Path, *, empty: bool = False, to_read: bool = False) -> Iterator[None]:
+    """Hold the lock on a data directory, which must have a store in it unless it may be `empty`.
+
+    Only `to_read` it, the disk may refuse writes: then it is to be rescued from it.
+    """
     from thingjobs_broker import logs
     from thingjobs_broker.store.examine import holds_store
     from thingjobs_broker.store.files import OsFiles
@@ -228,7 +231,7 @@ def _held(data_dir: Path, *, empty: bool = False) -> Iterator[None]:
     with _store_errors():
         if not empty and not holds_store(OsFiles(), data_dir):
             raise LocalFileError(f"there is no store in {str(data_dir)!r}; name it with --data-dir DIR")
-        with DataDirectoryLock(data_dir):
+        with DataDirectoryLock(data_dir, to_read=to_read):
             yield
 
 
@@ -286,9 +289,15 @@ def _show_examination(output: Output, data_dir: Path, found: "Examination") -> N
     for snapshot in found.snapshots:
         verdict = f"DAMAGED, {snapshot.damage}" if snapshot.damage else "whole"
         output.line(printable(f"snapshot of entry {snapshot.position}: {verdict}"))
-    spare = f"DAMAGED, {found.spare_problem}" if found.spare_problem else "whole"
+    spare = "DAMAGED before the newest snapshot" if found.spare_problem else "whole"
     journal = found.problem or f"{spare}, {found.segments} segments up to entry {found.position}"
     output.line(printable(f"journal: {journal}"))
+    if found.spare_problem is not None:
+        # A repair cannot help: nothing has to be cut for a service to start.
+        place = str(found.spare_problem).partition(";")[0]
+        output.line(
+            printable(f"journal: {place}; only an older snapshot would need it, and a start does not")
+        )
     if found.torn_tail is not None:
         cut = f"{found.torn_tail.bytes_cut} bytes of an append that did not finish; a start cuts them off"
         output.line(printable(f"journal: {cut}"))

@@ -5,6 +5,7 @@ Locks are the operating system's, so this module does not go through `Files`: a 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -67,13 +68,19 @@ class DataDirectoryLock:
     The file stays when the lock is released: removing it would let two processes lock two files of one name.
     """
 
-    def __init__(self, directory: Path) -> None:
-        """Lock `directory`, which must exist. Raises DataDirectoryInUse, DataDirectoryUnusable."""
-        self._descriptor = _open_lock_file(directory)
+    def __init__(self, directory: Path, *, to_read: bool = False) -> None:
+        """Lock `directory`, which must exist; only `to_read` it, also on a disk that takes no writes.
+
+        Raises DataDirectoryInUse, DataDirectoryUnusable.
+        """
+        self._descriptor, may_write = _open_lock_file(directory, to_read=to_read)
         try:
+            if self._descriptor < 0:
+                return
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+            if may_write:
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError as error:
             pid = os.pread(self._descriptor, _PID_DIGITS_MAX, 0).strip()
             self.release()
@@ -98,9 +105,17 @@ class DataDirectoryLock:
         self.release()
 
 
-def _open_lock_file(directory: Path) -> int:
+def _open_lock_file(directory: Path, *, to_read: bool) -> tuple[int, bool]:
+    """Return the open file, -1 where there is none and none can be made, and whether it can be written."""
+    path = directory / LOCK_NAME
     try:
-        return os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, FILE_MODE)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE), True
+        except OSError as error:
+            if not to_read or error.errno != errno.EROFS:
+                raise
+        # Whoever holds it has opened it before the disk took no more writes.
+        return (os.open(path, os.O_RDONLY) if path.exists() else -1), False
     except OSError as error:
         reason = f"cannot be locked: {error.strerror or error}"
         raise DataDirectoryUnusable(directory, reason, _CHOOSE) from error

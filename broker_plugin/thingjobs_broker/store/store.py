@@ -6,6 +6,7 @@ may be written beside it. The lock on the directory is the caller's.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from thingjobs_broker.store.capture import Capture
@@ -24,6 +25,10 @@ RESERVE_BYTES: Final = 64 * 1024 * 1024
 SNAPSHOTS_KEPT: Final = 2
 SNAPSHOT_BYTES_MIN: Final = 1024 * 1024
 """The least that a snapshot is expected to take."""
+
+PROBE: Final = "probe"
+PROBE_BYTES: Final = 64 * 1024
+"""A file that comes and goes, to see whether a disk that was full takes writes again."""
 
 JOURNAL: Final = "journal"
 SNAPSHOTS: Final = "snapshot"
@@ -79,12 +84,32 @@ class Store:
         failed.close()
 
     def has_room(self, *, again: bool = False) -> bool:
-        """Tell whether the disk has its reserve, and when it is to have it `again`, a quarter more."""
+        """Tell whether the disk has its reserve.
+
+        When it is to have it `again`, a quarter more, and it must take a file: a quota, or a disk without a
+        reserve, has room by its own account. Each try that fails would cost a recovery.
+        """
         wanted = self._reserve_bytes * 5 // 4 if again else self._reserve_bytes
         try:
-            return self._files.free_bytes(self._data_dir) >= wanted
+            has_reserve = self._files.free_bytes(self._data_dir) >= wanted
+            if has_reserve and again:
+                self._write_probe()
         except OSError:
             return False
+        return has_reserve
+
+    def _write_probe(self) -> None:
+        path = self._data_dir / PROBE
+        try:
+            file = self._files.create(path)
+            try:
+                file.write(bytes(PROBE_BYTES), 0)
+                file.sync()
+            finally:
+                file.close()
+        finally:
+            with suppress(OSError):
+                self._files.remove(path)
 
     def close(self) -> None:
         """End the journal. May be repeated."""

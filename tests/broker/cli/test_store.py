@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from tests.broker.core.world import World, picture
 from thingjobs_broker.cli.exit_codes import ExitCode
 from thingjobs_broker.cli.main import app
-from thingjobs_broker.core.records import Record
+from thingjobs_broker.core.records import Record, ThingCreated
 from thingjobs_broker.core.state import State
 from thingjobs_broker.store.files import OsFiles
 from thingjobs_broker.store.lock import DataDirectoryLock
@@ -97,6 +97,31 @@ def test_check_names_file_and_offset_of_damage_and_ends_with_1(tmp_path: Path) -
     assert contents(tmp_path / "data") == before
     found = json.loads(run("check", "--data-dir", str(tmp_path / "data"), "--json").output)
     assert (found["ok"], found["startable"]) == (False, False)
+
+
+def test_damage_that_no_start_would_meet_is_told_as_such(tmp_path: Path) -> None:
+    """Before the newest snapshot: a repair would find nothing to do, so it is not advised."""
+    data_dir = tmp_path / "data"
+    filled(data_dir)
+    store = Store(OsFiles(), data_dir)
+    now = store.load()
+    store._journal._segment_bytes_max = 1
+    record = ThingCreated("C", "id-C", now.last_at_ms, "ada")
+    now.apply(record)
+    store.append(entries([record]))
+    store.write_snapshot(now)
+    store.close()
+    first = data_dir / "journal" / "00000000000000000001.log"
+    content = bytearray(first.read_bytes())
+    content[100] ^= 1
+    first.write_bytes(content)
+    done = run("check", "--data-dir", str(data_dir))
+    assert done.exit_code == ExitCode.NOT_SUCCEEDED
+    assert f"{first}: offset" in done.output
+    assert "only an older snapshot would need it" in done.output
+    assert "a service would start" in done.output
+    assert "repair" not in done.output
+    assert run("repair", "--data-dir", str(data_dir)).output == "nothing to repair\n"
 
 
 def test_repair_says_what_it_would_cut_and_cuts_only_with_yes(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The data directory: private, ours, and served by one process at a time."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -139,3 +140,27 @@ def test_a_directory_that_cannot_be_written_is_refused(
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(DataDirectoryUnusable, match=r"is not readable and writable .*chmod 700"):
         prepare_data_directory(tmp_path)
+
+
+def test_on_a_disk_that_takes_no_writes_it_may_still_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that the kernel made read-only is where an export is wanted most; rivals are still seen."""
+    holder = DataDirectoryLock(tmp_path)
+    real_open = os.open
+
+    def refusing(path: Path, flags: int, *mode: int) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real_open(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with pytest.raises(DataDirectoryUnusable, match="Read-only file system"):
+        DataDirectoryLock(tmp_path)
+    with pytest.raises(DataDirectoryInUse):
+        DataDirectoryLock(tmp_path, to_read=True)
+    holder.release()
+    with DataDirectoryLock(tmp_path, to_read=True), pytest.raises(DataDirectoryInUse):
+        DataDirectoryLock(tmp_path, to_read=True)
+    (tmp_path / "lock").unlink()
+    DataDirectoryLock(tmp_path, to_read=True).release()
