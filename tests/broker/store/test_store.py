@@ -223,25 +223,38 @@ def test_a_snapshot_that_fails_harms_nothing(operation: str) -> None:
 def test_room_is_what_is_free_beyond_the_reserve() -> None:
     """Item 3; it takes a quarter more than the reserve to have room again."""
     disk = SimulatedDisk()
-    disk.capacity_bytes = 10_000
-    store = Store(disk, disk.root, reserve_bytes=1_000)
-    used = 10_000 - disk.free_bytes(disk.root)
-    disk.capacity_bytes = used + 1_000
+    disk.capacity_bytes = 100_000
+    store = Store(disk, disk.root, reserve_bytes=100_000)
+    used = 100_000 - disk.free_bytes(disk.root)
+    disk.capacity_bytes = used + 100_000
     assert store.has_room()
     assert not store.has_room(again=True)
     store.snapshot_bytes = 2_000_000
-    for free_bytes, without, with_reserve in ((2_501_000, True, True), (2_500_000, False, True)):
+    for free_bytes, without, with_reserve in ((2_600_000, True, True), (2_500_000, False, True)):
         disk.capacity_bytes = used + free_bytes
         assert store.has_room_for_snapshot() is without
         assert store.has_room_for_snapshot(use_reserve=True) is with_reserve
     disk.capacity_bytes = used + 2_499_999
     assert not store.has_room_for_snapshot(use_reserve=True)
-    disk.capacity_bytes = used + 999
+    disk.capacity_bytes = used + 99_999
     assert not store.has_room()
-    disk.capacity_bytes = used + 1_250
+    disk.capacity_bytes = used + 125_000
     assert store.has_room(again=True)
     disk.fail("free_bytes", errno.EIO)
     assert not store.has_room()
+
+
+def test_a_disk_has_room_again_only_if_it_takes_a_file() -> None:
+    """Item 3: a quota knows nothing of free space, and without a reserve some is always enough."""
+    disk = SimulatedDisk()
+    store = Store(disk, disk.root, reserve_bytes=0)
+    names = disk.list_names(disk.root)
+    assert store.has_room(again=True)
+    disk.fail("write", errno.EDQUOT)
+    assert store.has_room()
+    assert not store.has_room(again=True)
+    disk.faults.clear()
+    assert disk.list_names(disk.root) == names
 
 
 def test_a_journal_that_contradicts_itself_is_refused() -> None:
