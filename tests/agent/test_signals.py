@@ -63,11 +63,13 @@ async def test_flood_of_signals_loses_no_kind() -> None:
 async def test_all_is_as_before_afterwards() -> None:
     """Handlers, the loop's own wake-up and descriptors; also after an exception."""
     handler = signal.getsignal(signal.SIGUSR1)
-    waker = signal.set_wakeup_fd(-1)
-    signal.set_wakeup_fd(waker)
+    end, waker = os.pipe2(os.O_NONBLOCK)
+    before = signal.set_wakeup_fd(waker)
     count = descriptors()
     with pytest.raises(KeyError), handled({signal.SIGUSR1: lambda: None}):
         raise KeyError
     assert signal.getsignal(signal.SIGUSR1) == handler
-    assert signal.set_wakeup_fd(waker) == waker
+    assert signal.set_wakeup_fd(before) == waker
     assert descriptors() == count
+    os.close(end)
+    os.close(waker)
