@@ -56,7 +56,7 @@ async def test_below_the_reserve_changes_are_refused_and_reads_go_on() -> None:
     async with Rig() as rig:
         await rig.create_job("J1", "A")
         used = (1 << 40) - rig.disk.free_bytes(rig.disk.root)
-        rig.disk.capacity_bytes = used + rig.disk._used_bytes() + 10_000
+        rig.disk.capacity_bytes = used + rig.disk._used_bytes() + 9_999
         # This one still fits, and shows that the next would not.
         assert (await rig.control("CreateThing", thingName="B")).code is None
         assert not rig.runner.is_writable

@@ -17,7 +17,14 @@ import structlog
 
 from thingjobs_broker.store.errors import JournalCorrupt, JournalFailed, RecordTooLarge, StoreError
 from thingjobs_broker.store.framing import BODY_BYTES_MAX, LENGTH_BYTES, MARKER_BYTES, RECORD_BYTES_MAX
-from thingjobs_broker.store.segment import SegmentWriter, TornTail, read_segment, scan_last_segment
+from thingjobs_broker.store.segment import (
+    ROOM_BYTES,
+    SegmentWriter,
+    TornTail,
+    is_room,
+    read_segment,
+    scan_last_segment,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,11 +54,13 @@ class Journal:
         directory: Path,
         *,
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
+        room_bytes: int = ROOM_BYTES,
         new_marker: Callable[[], bytes] = lambda: os.urandom(MARKER_BYTES),
     ) -> None:
         self._files = files
         self._directory = directory
         self._segment_bytes_max = segment_bytes_max
+        self._room_bytes = room_bytes
         self._new_marker = new_marker
         # First positions, ascending; the last is the segment that takes appends.
         self._segments: list[int] = []
@@ -69,6 +78,7 @@ class Journal:
         directory: Path,
         *,
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
+        room_bytes: int = ROOM_BYTES,
         new_marker: Callable[[], bytes] = lambda: os.urandom(MARKER_BYTES),
         first_position: int = 1,
         cut_after: int | None = None,
@@ -85,7 +95,13 @@ class Journal:
 
         Raises JournalCorrupt, FormatUnsupported, JournalFailed.
         """
-        journal = cls(files, directory, segment_bytes_max=segment_bytes_max, new_marker=new_marker)
+        journal = cls(
+            files,
+            directory,
+            segment_bytes_max=segment_bytes_max,
+            room_bytes=room_bytes,
+            new_marker=new_marker,
+        )
         with _naming(directory):
             files.make_directory(directory)
             files.sync_directory(directory.parent)
@@ -116,7 +132,7 @@ class Journal:
             journal._segments.pop()
         else:
             journal._whole_bytes = whole_bytes
-        if whole_bytes < len(data):
+        if not is_room(data, whole_bytes):
             journal.torn_tail = TornTail(path, whole_bytes, len(data) - whole_bytes)
         return journal
 
@@ -211,6 +227,7 @@ class Journal:
         with suppress(OSError):
             if self._failure is None:
                 writer.seal()
+                writer.cut_back()
         with suppress(OSError):
             writer.close()
 
@@ -249,14 +266,16 @@ class Journal:
             scan = scan_last_segment(path, data, first, records_max)
             if scan is None:
                 # A creation cut short, or the very first: it holds no record.
-                self._writer = SegmentWriter.create(self._files, path, first, self._new_marker())
+                self._writer = SegmentWriter.create(
+                    self._files, path, first, self._new_marker(), self._room_bytes
+                )
                 kept_bytes, records = 0, 0
             else:
-                self._writer = SegmentWriter.reopen(self._files, path, data, scan)
+                self._writer = SegmentWriter.reopen(self._files, path, data, scan, self._room_bytes)
                 kept_bytes, records = scan.end, scan.records
         self._segments = self._segments or [first]
         self._last_position = first + records - 1
-        if kept_bytes < len(data):
+        if not is_room(data, kept_bytes):
             self._report_torn(TornTail(path, kept_bytes, len(data) - kept_bytes))
 
     def _report_torn(self, torn: TornTail) -> None:
@@ -274,11 +293,12 @@ class Journal:
         first = self._last_position + 1
         path = self._path(first)
         with self._poisoning(path):
-            writer = SegmentWriter.create(self._files, path, first, self._new_marker())
+            writer = SegmentWriter.create(self._files, path, first, self._new_marker(), self._room_bytes)
         self._writer = writer
         self._segments.append(first)
         with suppress(OSError):
-            # All of it was synced; what closing may still report is old news.
+            # All of it was synced; what may still be reported is old news.
+            full.cut_back()
             full.close()
         return writer
 

@@ -22,6 +22,7 @@ from thingjobs_broker.store.framing import (
 from thingjobs_broker.store.journal import Journal, segment_path, segments_in
 from thingjobs_broker.store.recover import replay
 from thingjobs_broker.store.restore import restore
+from thingjobs_broker.store.segment import is_room
 from thingjobs_broker.store.snapshot import find_damage, newest_valid, positions, snapshot_path
 from thingjobs_broker.store.store import JOURNAL, SNAPSHOTS
 
@@ -193,7 +194,7 @@ class _Walk:
                 return _Damage(first, offset, str(error).partition(";")[0])
             self._next += len(payloads)
             offset = end
-        if offset == len(data) or (is_last and find_frame(data, header.marker, offset + 1) is None):
+        if is_room(data, offset) or (is_last and find_frame(data, header.marker, offset + 1) is None):
             return None
         expected, found = describe_damage(data, header.marker, offset)
         return _Damage(first, offset, f"expected {expected}, found {found}")

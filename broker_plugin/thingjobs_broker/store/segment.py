@@ -5,7 +5,8 @@ Decides what damage in it means: a torn tail to cut, or corruption to refuse.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Self
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from thingjobs_broker.store.errors import FormatUnsupported, JournalCorrupt
 from thingjobs_broker.store.framing import (
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 #    from some frame to the end of the file. A seal (an empty frame) therefore ends the journal at a clean
 #    stop: then every record has a whole frame behind it, and only the seal itself can pass for torn. After a
 #    crash the doubt remains for the last append alone.
+#
+# Zeros behind the last frame are room: written ahead, so that a sync has only data to write and no new size,
+# which on ext4 takes a commit of its journal as well. They mean nothing.
+
+ROOM_BYTES: Final = 256 * 1024
+"""Room that is made at once: several hundred updates, and little enough for a slow disk to write."""
 
 
 class TornTail(NamedTuple):
@@ -60,16 +67,27 @@ class SegmentWriter:
     """The segment that takes appends. OSErrors pass through; `size_bytes` counts only what was synced."""
 
     def __init__(
-        self, file: WritableFile, path: Path, marker: bytes, size_bytes: int, *, sealed: bool
+        self,
+        file: WritableFile,
+        path: Path,
+        marker: bytes,
+        size_bytes: int,
+        *,
+        sealed: bool,
+        room_bytes: int,
     ) -> None:
         self._file = file
         self._marker = marker
         self._sealed = sealed
+        self._room_bytes = room_bytes
+        self._room_end = 0
         self.path = path
         self.size_bytes = size_bytes
 
     @classmethod
-    def create(cls, files: Files, path: Path, first_position: int, marker: bytes) -> Self:
+    def create(
+        cls, files: Files, path: Path, first_position: int, marker: bytes, room_bytes: int = ROOM_BYTES
+    ) -> Self:
         """Begin an empty segment at `path`, replacing what is there; header and name are durable on return.
 
         The header is synced before the first frame follows, so a damaged header is a torn creation only in
@@ -84,10 +102,12 @@ class SegmentWriter:
         except BaseException:
             file.close()
             raise
-        return cls(file, path, marker, len(header), sealed=True)
+        return cls(file, path, marker, len(header), sealed=True, room_bytes=room_bytes)
 
     @classmethod
-    def reopen(cls, files: Files, path: Path, data: bytes, scan: SegmentScan) -> Self:
+    def reopen(
+        cls, files: Files, path: Path, data: bytes, scan: SegmentScan, room_bytes: int = ROOM_BYTES
+    ) -> Self:
         """Go on after `scan` of `data`, the content of `path`: cut what is behind it, make the rest durable.
 
         The process before may have died between write and sync, or have seen a sync fail: what we read may
@@ -105,15 +125,24 @@ class SegmentWriter:
         except BaseException:
             file.close()
             raise
-        return cls(file, path, scan.marker, scan.end, sealed=scan.sealed)
+        return cls(file, path, scan.marker, scan.end, sealed=scan.sealed, room_bytes=room_bytes)
 
     def append(self, payloads: Sequence[bytes]) -> None:
         """Write one frame of `payloads` and sync it. After an OSError the segment takes no more appends."""
         frame = encode_frame(payloads, self._marker)
+        end = self.size_bytes + len(frame)
         self._file.write(frame, self.size_bytes)
+        if end > self._room_end and payloads:
+            self._make_room(end)
         self._file.sync_data()
-        self.size_bytes += len(frame)
+        self.size_bytes = end
         self._sealed = not payloads
+
+    def _make_room(self, begin: int) -> None:
+        # A disk that has none left says so when a frame needs it.
+        with suppress(OSError):
+            self._file.write(bytes(self._room_bytes), begin)
+            self._room_end = begin + self._room_bytes
 
     def seal(self) -> None:
         """Say on disk that all before was synced, unless a seal says so already."""
@@ -121,7 +150,7 @@ class SegmentWriter:
             self.append([])
 
     def cut_back(self) -> None:
-        """Drop what was written and not synced: a restart shall not find a change its client was refused."""
+        """Drop room, and what was not synced: a restart shall not find a change its client was refused."""
         self._file.truncate(self.size_bytes)
 
     def close(self) -> None:
@@ -164,8 +193,13 @@ def read_segment(path: Path, data: bytes, first_position: int) -> Iterator[list[
     for frame_end, payloads in read_frames(data, marker):
         yield payloads
         end = frame_end
-    if end < len(data):
+    if not is_room(data, end):
         raise JournalCorrupt(path, end, *describe_damage(data, marker, end))
+
+
+def is_room(data: bytes, begin: int) -> bool:
+    """Tell whether nothing stands in `data` from `begin` on: neither a frame nor what is left of one."""
+    return data.count(0, begin) == len(data) - begin
 
 
 def _check_header(path: Path, data: bytes, first_position: int) -> bytes:

@@ -78,12 +78,29 @@ def test_appending_nothing_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_one_append_is_one_write_and_one_sync() -> None:
-    """Group commit pays once for all records that queued."""
+    """Group commit pays once for all records that queued; now and then room is made for the next appends."""
     disk = SimulatedDisk()
-    journal = Journal.open(disk, disk.root / "journal")
+    journal = Journal.open(disk, disk.root / "journal", room_bytes=1000)
+    before = len(disk.log)
+    journal.append([b"x"] * 100)
+    assert [operation for operation, _ in disk.log[before:]] == ["write", "write", "sync_data"]
     before = len(disk.log)
     journal.append([b"x"] * 100)
     assert [operation for operation, _ in disk.log[before:]] == ["write", "sync_data"]
+
+
+def test_room_is_made_ahead_and_is_gone_after_a_stop(tmp_path: Path) -> None:
+    """A sync has no new size to write then; the file does not grow for several hundred updates."""
+    journal = open_journal(tmp_path)
+    path = tmp_path / "journal" / segments(tmp_path)[0]
+    sizes = set()
+    for _ in range(100):
+        journal.append([b"x" * 300])
+        sizes.add(path.stat().st_size)
+    assert len(sizes) == 1
+    assert min(sizes) > 200_000
+    journal.close()
+    assert path.stat().st_size < 40_000
 
 
 def test_opening_and_closing_again_and_again_does_not_grow_the_journal(tmp_path: Path) -> None:

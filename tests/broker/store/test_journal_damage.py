@@ -71,13 +71,33 @@ def test_a_tail_cut_at_any_byte_leaves_whole_appends(tmp_path: Path, cut: int) -
 
 
 @pytest.mark.parametrize("zeros", [1, HEADER_BYTES, 600])
-def test_a_tail_of_zeros_is_cut(tmp_path: Path, zeros: int) -> None:
-    """A power cut may leave the file longer than its data."""
+def test_zeros_behind_the_last_frame_are_room(tmp_path: Path, zeros: int) -> None:
+    """They were written ahead, or a power cut left the file longer than its data: nothing was torn."""
     path = write_segment(tmp_path, SEGMENT + bytes(zeros))
     journal = open_journal(tmp_path)
     assert payloads(journal) == records_of(3)
-    assert journal.torn_tail == (path, len(SEGMENT), zeros)
+    assert journal.torn_tail is None
     assert path.stat().st_size == len(SEGMENT)
+    journal.close()
+
+
+@pytest.mark.parametrize("zeros", [1, 600])
+def test_a_torn_frame_in_front_of_room_is_cut(tmp_path: Path, zeros: int) -> None:
+    """All that is behind the last whole frame goes, and is said."""
+    path = write_segment(tmp_path, SEGMENT[:-1] + bytes(zeros))
+    journal = open_journal(tmp_path)
+    assert payloads(journal) == records_of(2)
+    assert journal.torn_tail == (path, EDGES[2], len(SEGMENT) - 1 + zeros - EDGES[2])
+    journal.close()
+
+
+def test_room_in_an_earlier_segment_means_nothing(tmp_path: Path) -> None:
+    """A crash may have come between the next segment and cutting it off."""
+    write_segment(tmp_path, SEGMENT + bytes(600))
+    count = len(records_of(3))
+    write_segment(tmp_path, encode_header(count + 1, MARKER) + encode_frame([b"next"], MARKER), count + 1)
+    journal = open_journal(tmp_path)
+    assert payloads(journal) == [*records_of(3), b"next"]
     journal.close()
 
 
@@ -188,7 +208,7 @@ def test_a_segment_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_client_cannot_forge_a_frame_inside_a_record(tmp_path: Path) -> None:
     """A torn record that contains the image of a journal is still only torn."""
-    journal = open_journal(tmp_path)
+    journal = Journal.open(OsFiles(), tmp_path / "journal", room_bytes=0)
     journal.append([b"kept"])
     journal.append([SEGMENT * 3 + b"tail"])
     journal._writer.close()  # type: ignore[union-attr]  # killed

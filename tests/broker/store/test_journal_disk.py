@@ -23,8 +23,8 @@ def _quiet() -> Iterator[None]:
 
 
 def open_journal(disk: SimulatedDisk, *, segment_bytes_max: int = 1 << 20) -> Journal:
-    """A journal on this disk."""
-    return Journal.open(disk, disk.root / "journal", segment_bytes_max=segment_bytes_max)
+    """A journal on this disk, which makes no room."""
+    return Journal.open(disk, disk.root / "journal", segment_bytes_max=segment_bytes_max, room_bytes=0)
 
 
 def payloads(journal: Journal) -> list[bytes]:
@@ -84,6 +84,19 @@ def test_a_full_disk_refuses_and_takes_records_again_when_there_is_room() -> Non
     journal = open_journal(disk)
     assert payloads(journal) == [b"kept"]
     assert journal.append([b"x" * 400]) == 2
+
+
+def test_a_disk_that_has_no_room_to_make_takes_what_fits() -> None:
+    """Room is a convenience; only a record that does not fit is refused."""
+    disk = SimulatedDisk()
+    disk.capacity_bytes = 1000
+    journal = Journal.open(disk, disk.root / "journal", room_bytes=5000)
+    assert journal.append([b"x" * 400]) == 1
+    assert journal.append([b"y" * 400]) == 2
+    with pytest.raises(JournalFailed, match="ENOSPC"):
+        journal.append([b"z" * 400])
+    journal.close()
+    assert payloads(open_journal(disk)) == [b"x" * 400, b"y" * 400]
 
 
 @pytest.mark.parametrize("operation", ["create", "write", "sync", "sync_directory"])
@@ -176,6 +189,7 @@ class Life:
             self.disk,
             self.disk.root / "journal",
             segment_bytes_max=self.random.choice([1, 700, 5000]),
+            room_bytes=self.random.choice([0, 700, 5000]),
             new_marker=lambda: self.random.randbytes(4),
         )
         found = list(journal.replay(journal.first_position))
