@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from thingjobs_broker.access import access_of, stranger_of
+from thingjobs_broker.floods import Floods
 from thingjobs_broker.forgery import NotTheService, stranger_may_forge
 from thingjobs_broker.host import ServiceHost, StartError
 from thingjobs_broker.outbox import Outbox
@@ -98,6 +99,8 @@ class Sidecar:
         self._handled: dict[int, int] = {}
         """By packet id, a fingerprint of what arrived in the broker's present session."""
         self._responses = Responses(settings.topic_root)
+        limits = settings.limits
+        self._floods = Floods(settings.topic_root, limits.requests_per_second or 1, limits.requests_burst)
 
     def stop(self) -> None:
         """Finish what is in hand and return from `run`."""
@@ -264,7 +267,7 @@ class Sidecar:
         if self._is_finishing or connection is None:
             return
         # A retained request would be a stale replay (spec: data plane 1.5).
-        if not topic or message.retain or self._is_repeated(message):
+        if not topic or message.retain or self._floods.drops(topic) or self._is_repeated(message):
             self._acknowledge(connection, message.packet_id)
             return
         self._in_hand += 1
@@ -274,7 +277,9 @@ class Sidecar:
         settled: Callable[[], None] = partial(self._settled, connection, message.packet_id)
         if message.response_topic is not None:
             settled = self._control_settled(message, message.response_topic, settled)
-        self.host.receive(topic, message.payload, None, settled)
+        wait_ms = self.host.receive(topic, message.payload, None, settled)
+        if wait_ms:
+            self._floods.refused(topic, wait_ms)
 
     def _is_repeated(self, message: Received) -> bool:
         """Tell whether the broker sends again what was handled, its acknowledgment lost with a connection.

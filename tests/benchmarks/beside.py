@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tests.benchmarks import servers
@@ -48,22 +48,28 @@ def python_echo(folder: Path, kind: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def sidecar(folder: Path, data_dir: Path) -> Iterator[Server]:
-    """Mosquitto with `thingjobs serve` as a user starts it, journal and all, but without limits."""
+def sidecar(folder: Path, data_dir: Path, *, limited: bool = False) -> Iterator[Server]:
+    """Mosquitto with `thingjobs serve` as a user starts it, journal and all.
+
+    A few devices that ask as fast as they can stand for many: they are `limited` only on demand.
+    """
     thingjobs = Path(sys.executable).parent / "thingjobs"
     if not thingjobs.exists():
         raise BenchmarkError(f"{thingjobs} is not installed; run make install")
     with mosquitto_alone(folder) as (port, broker):
         command = [str(thingjobs), "serve", "--broker", f"mqtt://127.0.0.1:{port}", "--insecure"]
-        with _beside(folder, "serving beside", *command, "--data-dir", str(data_dir)) as service:
+        environ = {} if limited else {"THINGJOBS_LIMITS_REQUESTS_PER_SECOND": "0"}
+        command += ["--data-dir", str(data_dir)]
+        with _beside(folder, "serving beside", *command, environ=environ) as service:
             yield Server(port, [broker, service])
 
 
 @contextlib.contextmanager
-def _beside(folder: Path, ready: str, *command: str) -> Iterator[int]:
+def _beside(
+    folder: Path, ready: str, *command: str, environ: Mapping[str, str] | None = None
+) -> Iterator[int]:
     """The process id of a program that has said that it is ready."""
-    # A few devices that ask as fast as they can stand for many.
-    environ = {**os.environ, "THINGJOBS_LIMITS_REQUESTS_PER_SECOND": "0"}
+    environ = {**os.environ, **(environ or {})}
     log = folder / f"{uuid.uuid4().hex}.log"
     with BackgroundProgram(command[0], command, log=log, environ=environ, folder=ROOT) as program:
         try:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from argparse import Namespace
 from pathlib import Path
 
 import msgspec
@@ -121,9 +122,12 @@ def test_a_paced_run_sends_at_its_rate(program: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.broker
-def test_an_abuser_is_measured(program: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("broker", abuse.SERVERS)
+def test_an_abuser_is_measured(broker: str, tmp_path: Path) -> None:
     """Fifty devices are served beside a flood, without and with it in turn."""
-    (pair,) = abuse.measure(tmp_path, ["flood"], rounds=1, seconds=1, rate=10)["flood"]
+    options = Namespace(only=["flood"], rounds=1, seconds=1, rate=10)
+    with abuse.SERVERS[broker](tmp_path) as server:
+        (pair,) = abuse.measure(tmp_path, server, options)["flood"]
     assert [one.complaints() for one in pair] == [[], []]
 
 

@@ -206,6 +206,25 @@ async def test_two_thousand_requests_at_once_are_all_answered(port: int) -> None
 
 
 @pytest.mark.asyncio
+async def test_a_flood_is_refused_and_then_dropped(port: int) -> None:
+    """Each of the first requests gets its answer, in order; all are acknowledged, and others are served."""
+    count = 2_000
+    async with (
+        peer(port, f"{PRESS}/get/+", max_inflight_messages=0) as hasty,
+        peer(port, f"{LATHE}/get/+") as calm,
+    ):
+        await asyncio.gather(*(hasty.publish(f"{PRESS}/get", {"clientToken": str(n)}) for n in range(count)))
+        answers = [await hasty.next() for _ in range(200)]
+        assert [body["clientToken"] for _, body in answers] == [str(number) for number in range(200)]
+        assert {body.get("code") for topic, body in answers if topic.endswith("rejected")} == {
+            "RequestThrottled"
+        }
+        assert (await calm.ask(f"{LATHE}/get"))[0] == "accepted"
+        await asyncio.sleep(0.1)
+        assert len(hasty.client.messages) < count - 200
+
+
+@pytest.mark.asyncio
 async def test_an_operator_gets_the_answer_on_the_response_topic_too(
     broker: Mosquitto, tmp_path: Path
 ) -> None:
