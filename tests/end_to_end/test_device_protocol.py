@@ -1,7 +1,7 @@
 """The device protocol over real MQTT on both brokers (data plane, section 11): the transcripts, byte by byte.
 
 Every message of every case is checked to be QoS 1, not retained and no duplicate (1.5), see `JobsClient`.
-C62 and C63 need groups; C81 and C82 are about rights, which the services of these tests do not limit.
+C81 and C82 are about rights, which the services of these tests do not limit.
 """
 
 import itertools
@@ -27,8 +27,6 @@ CASES = [
     pytest.param(case, id=f"{path.stem}-{case.case_id}")
     for path in sorted(Path(transcript.__file__).parent.glob("*.txt"))
     for case in transcript.read_cases(path)
-    # Their groups are sets of the tests, which no client can make.
-    if path.stem != "continuous"
 ]
 
 

@@ -51,6 +51,9 @@ class Stage:
             "job": self.job,
             "jobs": self.jobs,
             "things": self.things,
+            "group": self.group,
+            "join": self.join,
+            "leave": self.leave,
             "clock": self.clock,
             "raw": self.raw,
             "executions": self.executions,
@@ -103,6 +106,26 @@ class Stage:
             await self._client.subscribe(f"$aws/things/{thing_name}{self._mark}/jobs/#")
             await self.control(f"CreateThing {json.dumps({'thingName': thing_name})}")
         return []
+
+    async def group(self, rest: str) -> list[str]:
+        group_name, *things = rest.split()
+        await self._call("CreateThingGroup", {"thingGroupName": group_name + self._mark})
+        for thing_name in things:
+            await self.join(f"{thing_name} {group_name}")
+        return []
+
+    async def join(self, rest: str) -> list[str]:
+        return await self._changed("AddThingToThingGroup", rest)
+
+    async def leave(self, rest: str) -> list[str]:
+        return await self._changed("RemoveThingFromThingGroup", rest)
+
+    async def _changed(self, operation: str, rest: str) -> list[str]:
+        thing_name, group_name = (name + self._mark for name in rest.split())
+        members = {"thingName": thing_name, "thingGroupName": group_name}
+        answer, *found = await self._call(operation, members)
+        assert answer.ending == "accepted", answer
+        return self._lines(found) or ["(nothing happens)"]
 
     async def clock(self, rest: str) -> list[str]:
         self._service.advance(duration_ms(rest))
