@@ -44,6 +44,9 @@ JOBS_SLICE: Final = 100
 JOBS_RECORDS_SLICE: Final = 250
 """Jobs looked at in one call; fewer, once what they did has made so many records."""
 
+WHOLE_SLICES_MAX: Final = 2
+"""Of jobs that have more to do at once: also a slice that makes no records takes its time."""
+
 CANNOT_STORE: Final = "The service cannot store changes at the moment; try again later"
 
 _is_thing_name: Final = re.compile(limits.THING_NAME_PATTERN).match
@@ -162,13 +165,14 @@ class JobsService:
         for execution in self.state.timers.due(now_ms, TIMERS_SLICE):
             self._time_out(step, execution)
         self._look_at_attended(step)
+        whole_slices = 0
         for _ in range(JOBS_SLICE):
-            if step.size >= JOBS_RECORDS_SLICE:
+            if step.size >= JOBS_RECORDS_SLICE or whole_slices == WHOLE_SLICES_MAX:
                 break
             job_id = self._agenda.take(now_ms)
             if job_id is None:
                 break
-            self._look(step, job_id)
+            whole_slices += self._look(step, job_id)
         if self.state.groups_at_work and step.size < JOBS_RECORDS_SLICE:
             membership.work(step)
             self._look_at_attended(step)
@@ -286,11 +290,13 @@ class JobsService:
             del step.attended[job_id]
             self._look(step, job_id)
 
-    def _look(self, step: Step, job_id: str) -> None:
+    def _look(self, step: Step, job_id: str) -> bool:
+        """Look at a job; tell whether there is more to do for it at once."""
         job = self.state.jobs.get(job_id)
         due_ms = work.look(step, job) if job is not None else None
         # What is to go on at once waits behind what is due by now.
         self._agenda.put(job_id, max(due_ms, step.now_ms) if due_ms is not None else None)
+        return due_ms is not None and due_ms <= step.now_ms
 
     def _time_out(self, step: Step, execution: Execution) -> None:
         thing = self.state.things[execution.thing_name]

@@ -262,3 +262,18 @@ def test_a_token_that_cannot_be_read_is_none() -> None:
         b"[" * 99_999,
     ):
         assert client_token(payload) is None
+
+
+def test_v11_a_running_execution_is_canceled_with_force_and_the_right_version() -> None:
+    """V11: 409 InvalidStateTransition without force; 409 VersionConflict with a stale version, unchanged."""
+    world = World("T")
+    world.create_job("J1")
+    world.device("T", "start-next")
+    before = picture(world.state)
+    body = only(world.call("CancelJobExecution", {"jobId": "J1", "thingName": "T"}))
+    assert body["code"] == TRANSITION
+    stale = {"jobId": "J1", "thingName": "T", "force": True, "expectedVersion": 1}
+    body = only(world.call("CancelJobExecution", stale))
+    assert (body["code"], body["message"]) == (VERSION, "Expected version 1 but found version 2")
+    assert picture(world.state) == before
+    world.control("CancelJobExecution", **stale | {"expectedVersion": 2})

@@ -10,6 +10,7 @@ from tests.broker.core.world import MINUTE_MS, World, endings, picture
 from thingjobs_broker.core.ports import Rules
 from thingjobs_broker.core.records import ExecutionQueued, RolloutAdvanced
 from thingjobs_broker.core.rolling_out import ROLLOUT_SLICE
+from thingjobs_protocol.status import JobExecutionStatus as Status
 from thingjobs_protocol.status import JobStatus
 
 ARN = "arn:aws:iot:local:000000000000:"
@@ -280,6 +281,25 @@ def test_no_step_takes_long_with_a_hundred_thousand_things() -> None:
         assert isinstance(outcome.records[-1], RolloutAdvanced)
     assert created < 0.3
     assert sorted(seconds)[10] < 0.06
+
+
+def test_a_call_that_passes_over_many_things_is_bounded_too() -> None:
+    """Members of a deleted group who are yet to leave get nothing, but each costs a look (bounded work)."""
+    world = GroupWorld(checked=False, rules=Rules(rollout_per_minute=None))
+    names = numbered(20_000)
+    world.things(*names)
+    world.group("G", *names)
+    world.create_job("J1", "G", targetSelection="CONTINUOUS")
+    world.control("DeleteThingGroup", thingGroupName="G")
+    advanced = 0
+    while world.service.next_deadline_ms() == 0:
+        world.fire()
+        passes = sum(isinstance(record, RolloutAdvanced) for record in world.records)
+        assert passes <= 2
+        advanced += passes
+    assert advanced > 5
+    assert world.state.groups == {}
+    assert world.job("J1").counts[Status.QUEUED] == 0
 
 
 def test_things_one_by_one_need_no_group() -> None:
