@@ -39,7 +39,7 @@ $ cat job.json
 "input": {"handler": "check-report.sh", "args": ["/DEMO/report.txt"], "path": "default"}}}
 ]}
 $ thingjobs job create --id system-report --target demo-gateway --document job.json
-job system-report created for 1 thing
+job system-report created for demo-gateway
 $ thingjobs job watch system-report
 IN_PROGRESS  1 in progress; demo-gateway: step 1/3 Collect-Facts
 IN_PROGRESS  1 in progress; demo-gateway: step 2/3 Write-Report

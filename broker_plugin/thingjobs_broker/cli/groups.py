@@ -1,6 +1,7 @@
 """`thingjobs group`: thing groups, static ones with members and dynamic ones with a query."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,14 @@ from thingjobs_broker.cli.errors import RefusedError, UsageError
 from thingjobs_broker.cli.files import read_text
 from thingjobs_broker.cli.options import GroupName, Limit, completed_group
 from thingjobs_broker.cli.output import Output, moment, printable
+
+
+class IndexingMode(StrEnum):
+    """What can be searched."""
+
+    OFF = "OFF"
+    REGISTRY = "REGISTRY"
+
 
 app = typer.Typer(no_args_is_help=True, help="Group things, by name or by a query.")
 
@@ -189,6 +198,40 @@ async def timeouts(
             await connection.call("UpdateThingGroupTimeouts", thingGroupName=name, **given)
         reply = await connection.call("DescribeThingGroupTimeouts", thingGroupName=name)
     session.output.done(reply, f"{printable(name)}: {_timeouts(reply)}")
+
+
+@client_command(
+    app,
+    "index",
+    "thingjobs group index",
+    "thingjobs group index REGISTRY --connectivity",
+    "thingjobs group index OFF",
+)
+async def index(
+    session: Session,
+    mode: Annotated[
+        IndexingMode | None,
+        typer.Argument(metavar="[OFF|REGISTRY]", case_sensitive=False, help="What can be searched."),
+    ] = None,
+    connectivity: Annotated[
+        bool, typer.Option("--connectivity", help="Also who is connected, in the embedded broker.")
+    ] = False,
+) -> None:
+    """Show what queries and dynamic groups can look at, or set it. It is off until it is turned on."""
+    if connectivity and mode is not IndexingMode.REGISTRY:
+        raise UsageError("--connectivity goes with REGISTRY")
+    async with session.connect() as connection:
+        if mode is not None:
+            wanted = {
+                "thingIndexingMode": mode.value,
+                "thingConnectivityIndexingMode": "STATUS" if connectivity else "OFF",
+            }
+            await connection.call("UpdateIndexingConfiguration", thingIndexingConfiguration=wanted)
+        reply = await connection.call("GetIndexingConfiguration")
+    found = reply.get("thingIndexingConfiguration", {})
+    is_known = found.get("thingConnectivityIndexingMode", "OFF") != "OFF"
+    also = " and who is connected" if is_known else ""
+    session.output.done(reply, f"indexing: {printable(found.get('thingIndexingMode', 'OFF'))}{also}")
 
 
 async def _each(session: Session, operation: str, group: str, names: list[str], done: str) -> None:

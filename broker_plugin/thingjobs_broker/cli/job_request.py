@@ -111,14 +111,25 @@ async def search(connection: Connection, query: str, count_max: int | None = Non
     things: list[Request] = []
     token = None
     while count_max is None or len(things) < count_max:
-        reply = await connection.call(
-            "SearchIndex", queryString=query, maxResults=SEARCH_PAGE, nextToken=token
-        )
+        try:
+            reply = await connection.call(
+                "SearchIndex", queryString=query, maxResults=SEARCH_PAGE, nextToken=token
+            )
+        except RefusedError as error:
+            raise _with_fix(error) from None
         things += reply.get("things", [])
         token = reply.get("nextToken")
         if token is None:
             break
     return things[:count_max]
+
+
+def _with_fix(error: RefusedError) -> RefusedError:
+    """As with AWS, nothing is searched before indexing is turned on."""
+    if error.code != NOT_FOUND:
+        return error
+    message = str(error).removeprefix(f"{error.code}: ")
+    return RefusedError(error.code, f"{message}; turn it on with: thingjobs group index REGISTRY")
 
 
 async def _named(connection: Connection, given: job_options.Given) -> list[str]:

@@ -12,14 +12,24 @@ from thingjobs_broker.cli.executions import show_execution
 from thingjobs_broker.cli.exit_codes import ExitCode
 from thingjobs_broker.cli.job_options import JOB_OPTIONS, Given
 from thingjobs_broker.cli.job_request import completed, drafted, for_preview
+from thingjobs_broker.cli.job_settings import settings_of
 from thingjobs_broker.cli.options import JobId, Limit
-from thingjobs_broker.cli.output import Output, counters, moment, printable, status, thing_name
+from thingjobs_broker.cli.output import (
+    Output,
+    counters,
+    execution_count,
+    moment,
+    printable,
+    status,
+    thing_name,
+)
 from thingjobs_broker.cli.preview_display import show_preview
 from thingjobs_protocol.status import JobStatus
 
 app = typer.Typer(no_args_is_help=True, help="Create jobs, watch them run, change and cancel them.")
 
 NAMES_SHOWN = 5
+OPENINGS_SHOWN = 3
 WATCH_SECONDS = 0.5
 EXECUTIONS_SHOWN = 20
 """`job show` asks for each execution and its timeline; a job may have a hundred thousand."""
@@ -78,7 +88,7 @@ async def preview(
     session: Session,
     *,
     given: Given,
-    limit: Annotated[int, typer.Option(min=1, max=250, metavar="N", help="Name so many things.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=250, metavar="N", help="Name so many things.")] = 10,
 ) -> None:
     """Tell what job create with the same options would do: for whom, for whom not and why, for how long.
 
@@ -147,7 +157,7 @@ async def show(
     for execution in executions:
         session.output.line()
         show_execution(session.output, execution, execution["timeline"])
-    total = sum(job.get("jobProcessDetails", {}).values())
+    total = execution_count(job)
     if total > len(executions):
         session.output.line(f"\n{total - len(executions)} more; see them with --limit {total}")
 
@@ -182,17 +192,17 @@ async def _execution(connection: Connection, job_id: str, summary: dict[str, Any
 
 
 def _show_job(output: Output, job: dict[str, Any]) -> None:
-    minutes = job.get("timeoutConfig", {}).get("inProgressTimeoutInMinutes")
-    retries = job.get("jobExecutionsRetryConfig", {}).get("criteriaList", [])
-    output.line(printable(job["jobId"]), "  ", status(job["status"]))
+    openings = job.get("scheduledJobRollouts", ())
+    kind = "  continuous" if job["targetSelection"] == "CONTINUOUS" else ""
+    output.line(printable(job["jobId"]), "  ", status(job["status"]), kind)
     output.pairs(
         {
             "description": printable(job.get("description", "")),
             "targets": ", ".join(thing_name(target) for target in job["targets"]),
             "created": moment(job["createdAt"]),
             "completed": moment(job.get("completedAt")),
-            "timeout": f"{minutes} min" if minutes else "",
-            "retries": ", ".join(f"{each['failureType']}={each['numberOfRetries']}" for each in retries),
+            **settings_of(job),
+            "next openings": ", ".join(printable(each["startTime"]) for each in openings[:OPENINGS_SHOWN]),
             "reason code": printable(job.get("reasonCode", "")),
             "comment": printable(job.get("comment", "")),
             "executions": counters(job),

@@ -205,6 +205,12 @@ def counters(job: Mapping[str, Any]) -> str:
     )
 
 
+def execution_count(job: Mapping[str, Any]) -> int:
+    """Return how many executions a job has had; the other members of its details are no counters."""
+    details = job.get("jobProcessDetails", {})
+    return sum(details.get(name, 0) for name in COUNTERS)
+
+
 def thing_name(arn: str) -> str:
     """Return the name in the ARN of a thing."""
     return printable(arn.rpartition("/")[2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thingjobs_broker.cli.output import moment, printable, span, thing_name
+from thingjobs_broker.cli.output import clock_time, moment, printable, span, thing_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ def _rollout(rollout: Mapping[str, Any], count: int) -> str:
     pace = "all at once" if per_minute is None or per_minute >= count else f"first {per_minute} a minute"
     if ends is None:
         return f"{pace}, begins {moment(starts)}, stopped by endTime before it is done"
-    took = "at once" if ends <= starts else f"takes {span(ends - starts)}, done {moment(ends)}"
+    took = "at once" if ends <= starts else f"takes {span(ends - starts)}, done {clock_time(ends)}"
     return f"{pace}, begins {moment(starts)}, {took}"
 
 

@@ -9,6 +9,7 @@ from thingjobs_broker.cli import grammar, job_options
 from thingjobs_broker.cli.command import Session, client_command
 from thingjobs_broker.cli.errors import RefusedError, UsageError
 from thingjobs_broker.cli.job_options import TEMPLATE_OPTIONS, Given
+from thingjobs_broker.cli.job_settings import settings_of
 from thingjobs_broker.cli.options import Limit, completed_job, completed_template
 from thingjobs_broker.cli.output import Output, moment, printable, write
 
@@ -120,12 +121,17 @@ async def delete(session: Session, name: TemplateName) -> None:
 
 def _show(output: Output, template: Mapping[str, Any]) -> None:
     output.line(printable(template.get("jobTemplateId") or template["templateName"]))
-    settings = {
-        name: printable(str(value))
-        for name, value in template.items()
-        if name not in ("jobTemplateId", "templateName", "document", "documentParameters", "createdAt")
-    }
-    output.pairs(settings | {"created": moment(template.get("createdAt"))})
+    tested = ", ".join(map(printable, template.get("environments", ())))
+    output.pairs(
+        {
+            "description": printable(template["description"]),
+            "version": printable(template.get("templateVersion", "")),
+            "environments": tested,
+            **settings_of(template),
+            "created": moment(template.get("createdAt")),
+            "ARN": printable(template.get("jobTemplateArn") or template.get("templateArn", "")),
+        }
+    )
     for parameter in template.get("documentParameters", ()):
         must = "optional" if parameter.get("optional") else "required"
         example = f", such as {parameter['example']}" if parameter.get("example") else ""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from thingjobs_broker.cli.errors import UnreachableError
 from thingjobs_broker.cli.exit_codes import ExitCode
-from thingjobs_broker.cli.output import complain
+from thingjobs_broker.cli.output import complain, execution_count
 from thingjobs_broker.cli.watch_display import Display, display_for
+from thingjobs_broker.cli.watched import Snapshot
 from thingjobs_protocol.topics import job_event_topic, job_execution_event_topic
 
 if TYPE_CHECKING:
@@ -30,23 +30,7 @@ FAILURES_SHOWN_MAX: Final = 10
 RECONNECT_SECONDS_MIN: Final = 0.5
 RECONNECT_SECONDS_MAX: Final = 10.0
 
-_SETTLED: Final = ("COMPLETED", "CANCELED")
 _NOT_GOOD: Final = ("FAILED", "TIMED_OUT", "REJECTED", "CANCELED", "REMOVED")
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A job as it stood when it was asked for, with some of the executions in progress."""
-
-    job: Mapping[str, Any]
-    running: tuple[Mapping[str, Any], ...] = ()
-
-    @property
-    def is_over(self) -> bool:
-        """Tell whether nothing more can happen; a canceled job still waits for devices at work."""
-        counts = self.job.get("jobProcessDetails", {})
-        pending = counts.get("numberOfQueuedThings", 0) + counts.get("numberOfInProgressThings", 0)
-        return self.job["status"] in _SETTLED and not self.job.get("isConcurrent") and not pending
 
 
 async def watch(session: Session, job_id: str, interval_seconds: float) -> ExitCode:
@@ -86,7 +70,7 @@ async def _follow(connection: Connection, job_id: str, interval_seconds: float, 
     while True:
         connection.changed.clear()
         snapshot = await _look(connection, job_id)
-        display.show(snapshot.job, snapshot.running)
+        display.show(snapshot)
         if snapshot.is_over:
             return snapshot
         with contextlib.suppress(TimeoutError):
@@ -97,13 +81,15 @@ async def _follow(connection: Connection, job_id: str, interval_seconds: float, 
 async def _look(connection: Connection, job_id: str) -> Snapshot:
     job = (await connection.call("DescribeJob", jobId=job_id))["job"]
     counts = job.get("jobProcessDetails", {})
-    if not counts.get("numberOfInProgressThings") or sum(counts.values()) > SEARCHED_MAX:
-        return Snapshot(job)
+    is_rolling_out = job["status"] == "IN_PROGRESS" and counts.get("processingTargets")
+    rollout = await connection.call("DescribeJobRollout", jobId=job_id) if is_rolling_out else None
+    if not counts.get("numberOfInProgressThings") or execution_count(job) > SEARCHED_MAX:
+        return Snapshot(job, rollout=rollout)
     listed = await connection.call(
         "ListJobExecutionsForJob", jobId=job_id, status="IN_PROGRESS", maxResults=RUNNING_SHOWN_MAX
     )
     asked = [_describe(connection, job_id, summary) for summary in listed["executionSummaries"]]
-    return Snapshot(job, tuple(await asyncio.gather(*asked)))
+    return Snapshot(job, tuple(await asyncio.gather(*asked)), rollout)
 
 
 async def _describe(connection: Connection, job_id: str, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +109,7 @@ async def _failures(connection: Connection, job: Mapping[str, Any]) -> list[dict
     The counters count attempts, and a retry may have succeeded (spec: control plane 2.3).
     """
     counts = job.get("jobProcessDetails", {})
-    if sum(counts.values()) == counts.get("numberOfSucceededThings", 0):
+    if execution_count(job) == counts.get("numberOfSucceededThings", 0):
         return []
     newest: dict[str, dict[str, Any]] = {}
     pages = connection.pages("ListJobExecutionsForJob", "executionSummaries", None, jobId=job["jobId"])

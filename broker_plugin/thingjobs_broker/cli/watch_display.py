@@ -14,27 +14,37 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from thingjobs_broker.cli.output import counters, printable, status, thing_name
+from thingjobs_broker.cli.output import (
+    COUNTERS,
+    STYLES,
+    clock_time,
+    counters,
+    printable,
+    span,
+    status,
+    thing_name,
+)
+from thingjobs_broker.cli.watched import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from thingjobs_broker.cli.output import Output
+    from thingjobs_broker.cli.watched import Snapshot
 
     Described = Mapping[str, Any]
 
 BAR_COLUMNS: Final = 30
 DETAIL_CHARACTERS_MAX: Final = 100
-_PENDING: Final = ("numberOfQueuedThings", "numberOfInProgressThings")
 _STEP: Final = re.compile(r"([0-9]{1,4})/([0-9]{1,4}) ")
 
 
 class Display(Protocol):
     """What `watch` shows things on."""
 
-    def show(self, job: Described, running: Sequence[Described]) -> None:
-        """Show a job and some of its executions in progress."""
+    def show(self, snapshot: Snapshot) -> None:
+        """Show a job, some of its executions in progress, and its rollout."""
 
     def ended(self, job: Described, failures: Sequence[Described], failure_count: int) -> None:
         """Show how the job ended; `failures` are the first of `failure_count`."""
@@ -92,9 +102,11 @@ class LineDisplay(_Base):
         super().__init__(output)
         self._shown = ""
 
-    def show(self, job: Described, running: Sequence[Described]) -> None:
+    def show(self, snapshot: Snapshot) -> None:
         """Write a line unless it would repeat the last one."""
-        text = "; ".join([f"{job['status']}  {counters(job)}", *map(progress_of, running)])
+        job = snapshot.job
+        parts = [f"{job['status']}  {counters(job)}", *map(progress_of, snapshot.running)]
+        text = "; ".join([*parts, *([rollout_of(snapshot.rollout)] if snapshot.rollout else [])])
         if text != self._shown:
             self._shown = text
             self._output.line(f"{datetime.now().astimezone():%H:%M:%S}  {text}")
@@ -106,6 +118,7 @@ class LiveDisplay(_Base):
 
     def __init__(self, output: Output) -> None:
         super().__init__(output)
+        self._pace = Pace()
         self._live = Live(console=output.console, transient=False, refresh_per_second=8)
 
     def __enter__(self) -> Self:
@@ -118,9 +131,11 @@ class LiveDisplay(_Base):
         """Give the cursor back, also after an error."""
         self._live.stop()
 
-    def show(self, job: Described, running: Sequence[Described]) -> None:
+    def show(self, snapshot: Snapshot) -> None:
         """Redraw."""
-        done, total = share_done(job, running)
+        job, total = snapshot.job, snapshot.thing_count
+        done = share_done(snapshot)
+        self._pace.note(time.monotonic(), snapshot.done_count)
         head = Table.grid(padding=(0, 2, 0, 0))
         head.add_row(
             status(job["status"]),
@@ -128,13 +143,22 @@ class LiveDisplay(_Base):
                 total=total, completed=done, width=BAR_COLUMNS, complete_style="green", finished_style="green"
             ),
             f"{100 * done / total:3.0f} %" if total else "",
-            counters(job),
-            f"{max(0.0, time.time() - job['createdAt']):.0f} s" if not job.get("completedAt") else "",
+            span(time.time() - job["createdAt"]) if not job.get("completedAt") else "",
         )
-        lines = [
-            Text("  " + progress_of(execution), no_wrap=True, overflow="ellipsis") for execution in running
-        ]
-        self._live.update(Group(head, *lines), refresh=True)
+        texts = [*self._told(snapshot), *map(progress_of, snapshot.running)]
+        lines = [Text("  " + text, no_wrap=True, overflow="ellipsis") for text in texts]
+        self._live.update(Group(head, _counters(job), *lines), refresh=True)
+
+    def _told(self, snapshot: Snapshot) -> list[str]:
+        """Return the lines on rollout, rate and what is left, and on why the job ended."""
+        job, now = snapshot.job, time.time()
+        told = [rollout_of(snapshot.rollout)] if snapshot.rollout else []
+        if self._pace.per_minute is not None and not snapshot.is_over:
+            left = self._pace.seconds_left(snapshot, now)
+            eta = f", about {span(left)} left" if left is not None else ""
+            told.append(f"{self._pace.per_minute:.0f} a minute end{eta}")
+        why = [printable(job[name]) for name in ("reasonCode", "comment") if job.get(name)]
+        return told + ([": ".join(why)] if why else [])
 
     def ended(self, job: Described, failures: Sequence[Described], failure_count: int) -> None:
         """Leave the last picture standing and write the summary under it."""
@@ -149,14 +173,16 @@ class JsonDisplay(_Base):
         super().__init__(output)
         self._shown: object = None
 
-    def show(self, job: Described, running: Sequence[Described]) -> None:
-        """Write the job and its executions in progress, as the service describes them."""
+    def show(self, snapshot: Snapshot) -> None:
+        """Write the job, its executions in progress and its rollout, as the service describes them."""
+        job, running, rollout = snapshot.job, snapshot.running, snapshot.rollout
         steady = [
             {k: v for k, v in each.items() if k != "approximateSecondsBeforeTimedOut"} for each in running
         ]
-        if (job, steady) != self._shown:
-            self._shown = (job, steady)
-            self._output.json_line({"job": job, "executions": list(running)})
+        if (job, steady, rollout) != self._shown:
+            self._shown = (job, steady, rollout)
+            line = {"job": job, "executions": list(running)}
+            self._output.json_line(line | ({"rollout": rollout} if rollout else {}))
 
     def ended(self, job: Described, failures: Sequence[Described], failure_count: int) -> None:
         """Write the job with what went wrong."""
@@ -173,12 +199,28 @@ def progress_of(execution: Described) -> str:
     return text if len(text) <= DETAIL_CHARACTERS_MAX else text[: DETAIL_CHARACTERS_MAX - 3] + "..."
 
 
-def share_done(job: Described, running: Sequence[Described]) -> tuple[float, int]:
-    """Return how many executions are done, steps of those in progress as fractions, and of how many."""
-    counts = job.get("jobProcessDetails", {})
-    total = sum(counts.values())
-    done = total - sum(counts.get(name, 0) for name in _PENDING)
-    return done + sum(map(_steps_done, running)), total
+def rollout_of(rollout: Described) -> str:
+    """Return how far a rollout has come, how fast it goes and when it is done."""
+    rate = f", {rollout['perMinute']} a minute" if "perMinute" in rollout else ""
+    ends_at = rollout.get("endsAt")
+    done = f", done {clock_time(ends_at)}" if ends_at is not None else ", not done before the job's end"
+    return f"rolled out to {rollout['notified']} of {rollout['things']}{rate}{done}"
+
+
+def share_done(snapshot: Snapshot) -> float:
+    """Return how many executions are done, steps of those in progress as fractions."""
+    return snapshot.done_count + sum(map(_steps_done, snapshot.running))
+
+
+def _counters(job: Described) -> Text:
+    """Return the counters in the colors of their states."""
+    details = job.get("jobProcessDetails", {})
+    shown = [
+        Text(f"{details[name]} {word}", STYLES.get(word.upper().replace(" ", "_"), ""))
+        for name, word in COUNTERS.items()
+        if details.get(name)
+    ]
+    return Text("  ") + Text(", ").join(shown or [Text("none yet")])
 
 
 def _steps_done(execution: Described) -> float:

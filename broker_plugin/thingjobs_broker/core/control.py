@@ -155,6 +155,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
         operations.DescribeThingGroupTimeouts, control_timeouts.describe_thing_group_timeouts
     ),
     "PreviewJob": Operation(operations.PreviewJob, preview.preview_job),
+    "DescribeJobRollout": Operation(operations.DescribeJobRollout, preview.describe_job_rollout),
     "ExplainExecution": Operation(operations.ExplainExecution, why.explain_execution),
     "AdvanceClock": Operation(operations.AdvanceClock, control_clock.advance_clock),
     "DescribeTimeline": Operation(operations.DescribeTimeline, control_executions.describe_timeline),

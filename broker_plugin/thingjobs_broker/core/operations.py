@@ -276,6 +276,12 @@ class PreviewJob(CreateJob, frozen=True, kw_only=True):
     max_results: PageSize | None = None
 
 
+class DescribeJobRollout(Request, frozen=True):
+    """Our own: how far the rollout of a job has come, and when it will be done."""
+
+    job_id: JobId
+
+
 class ExplainExecution(Request, frozen=True):
     """Our own: why a job does not run on a thing, or all that the thing has to do without `job_id`."""
 

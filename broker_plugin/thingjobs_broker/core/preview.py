@@ -1,5 +1,5 @@
 """What CreateJob would do, without doing it: who is targeted, who is left out and why, and how long the
-rollout takes (our own operation PreviewJob).
+rollout takes; and of a rollout under way, how long it will (our own PreviewJob and DescribeJobRollout).
 
 The checks are CreateJob's own. A rollout is followed as if nobody reported a success.
 """
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from thingjobs_broker.core import control_jobs, rollout, schedule, targets
+from thingjobs_broker.core import control_jobs, rolling_out, rollout, schedule, scheduling, targets
 from thingjobs_broker.core.errors import InvalidRequestError
+from thingjobs_broker.core.lookups import find_job
 from thingjobs_broker.core.naming import group_of
 from thingjobs_protocol.limits import TARGETS_MAX
 
@@ -72,6 +73,45 @@ def preview_job(step: Step, request: operations.PreviewJob, by: str) -> dict[str
     }
 
 
+def describe_job_rollout(step: Step, request: operations.DescribeJobRollout, _by: str) -> dict[str, Any]:
+    """Tell how far a rollout has come: what is left of it is counted as if every thing needed an execution.
+
+    Raises:
+        ResourceNotFoundError: there is no such job.
+
+    """
+    job = find_job(step, request.job_id)
+    its = job.rollout
+    if its is None:
+        return {"isDone": True, "things": len(job.executions), "notified": len(job.executions)}
+    config, unset = rolling_out.config_of(job), step.ports.rules.rollout_per_minute
+    left = targets.left_at_most(step, job, its)
+    # What the window under way still allows comes at once.
+    now = min(max(its.left, 0) if its.started_at_ms else 0, left)
+    notified = its.notified + now
+    pace = followed(
+        scheduling.schedule_of(job),
+        config,
+        left - now,
+        its.window_at_ms + rollout.WINDOW_MS if its.started_at_ms else step.now_ms,
+        notified=notified,
+        succeeded=its.succeeded,
+        unset_per_minute=unset,
+    )
+    per_minute = rollout.per_minute(config, notified, its.succeeded, unset_per_minute=unset)
+    ends_at_ms = pace.ends_at_ms if left > now else step.now_ms
+    return _without_none(
+        {
+            "isDone": False,
+            "things": its.notified + left,
+            "notified": its.notified,
+            "perMinute": per_minute,
+            "startsAt": None if its.started_at_ms else _seconds(pace.starts_at_ms),
+            "endsAt": _seconds(ends_at_ms),
+        }
+    )
+
+
 def followed(
     its: schedule.Schedule,
     config: rollout.RolloutConfig | None,
@@ -79,6 +119,8 @@ def followed(
     now_ms: int,
     *,
     unset_per_minute: int | None,
+    notified: int = 0,
+    succeeded: int = 0,
 ) -> Pace:
     """Follow a rollout through its schedule: it pauses while a window is closed, and endTime ends it."""
     starts_at_ms = now_ms if schedule.phase(its, now_ms) is schedule.Phase.OPEN else None
@@ -86,7 +128,9 @@ def followed(
         starts_at_ms = schedule.next_opening_ms(its, now_ms)
     if starts_at_ms is None:
         return Pace(None, None, 0)
-    windows = rollout.windows_needed(config, things, unset_per_minute=unset_per_minute)
+    windows = rollout.windows_needed(
+        config, things, notified=notified, succeeded=succeeded, unset_per_minute=unset_per_minute
+    )
     left_ms, at_ms = max(windows - 1, 0) * rollout.WINDOW_MS, starts_at_ms
     needed_ms = left_ms
     for _ in range(OPENINGS_MAX):

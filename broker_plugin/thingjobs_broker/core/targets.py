@@ -99,6 +99,19 @@ def _names(step: Step, target: str, after: str) -> Iterator[str]:
         yield thing_name
 
 
+def left_at_most(step: Step, job: Job, rollout: Rollout) -> int:
+    """Return how many things the rollout may still come to; some of them may need nothing. Cheap."""
+    left = 0
+    for index in range(rollout.target_index, len(job.targets)):
+        after = rollout.after if index == rollout.target_index else ""
+        group_name, thing_name = group_of(job.targets[index]), thing_of(job.targets[index])
+        if group_name is not None:
+            left += groups.count_at_most(step.state, group_name, after)
+        else:
+            left += thing_name is not None and thing_name > after
+    return left
+
+
 def names_of(step: Step, target: str) -> list[str]:
     """Return the names of a target's things now, in the order of their turn."""
     return list(_names(step, target, ""))

@@ -10,8 +10,9 @@ from tests.broker.cli.fakes import FakeConnection, FakeSession
 from thingjobs_broker.cli import watch as watching
 from thingjobs_broker.cli.errors import RefusedError, UnreachableError
 from thingjobs_broker.cli.exit_codes import ExitCode
-from thingjobs_broker.cli.watch import Snapshot, watch
-from thingjobs_broker.cli.watch_display import progress_of, share_done
+from thingjobs_broker.cli.watch import watch
+from thingjobs_broker.cli.watch_display import progress_of, rollout_of, share_done
+from thingjobs_broker.cli.watched import Pace, Snapshot
 
 ARN = "arn:aws:iot:local:000000000000:thing/"
 
@@ -222,4 +223,63 @@ def test_steps_of_running_executions_count_as_fractions(
 ) -> None:
     """So that the bar of a job for one thing moves; what a device says cannot break it."""
     running = [execution("p", "IN_PROGRESS", step=step) for step in steps]
-    assert share_done(job("IN_PROGRESS", **counts), running) == share
+    snapshot = Snapshot(job("IN_PROGRESS", **counts), tuple(running))
+    assert (share_done(snapshot), snapshot.thing_count) == share
+
+
+ROLLOUT = {"things": 500, "notified": 120, "perMinute": 50, "endsAt": 1_700_000_480.0}
+
+
+def test_a_rollout_tells_how_far_it_is_and_when_it_is_done() -> None:
+    """The bar counts what is still to come; the other members of the details are no counters."""
+    details = job("IN_PROGRESS", Succeeded=20, Queued=100)
+    details["jobProcessDetails"]["processingTargets"] = ["arn:aws:iot:local:000000000000:thinggroup/g"]
+    snapshot = Snapshot(details, rollout=ROLLOUT)
+    assert (snapshot.thing_count, snapshot.done_count) == (500, 20)
+    assert rollout_of(ROLLOUT).startswith("rolled out to 120 of 500, 50 a minute, done 2023-11-14T")
+    endless = {"things": 500, "notified": 120}
+    assert rollout_of(endless) == "rolled out to 120 of 500, not done before the job's end"
+
+
+@pytest.mark.asyncio
+async def test_a_rollout_is_asked_for_while_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """And a line of its own changes only when it does."""
+    rolling = job("IN_PROGRESS", Queued=120)
+    rolling["jobProcessDetails"]["processingTargets"] = ["arn"]
+    story = Story(rolling, rolling, job("COMPLETED", Succeeded=500))
+
+    def answer(operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        return ROLLOUT if operation == "DescribeJobRollout" else story.answer(operation, members)
+
+    session = FakeSession(lambda: FakeConnection(answer))
+    assert await watch(session, "j", 0.001) == ExitCode.OK  # type: ignore[arg-type]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("; ")[2].partition(",")[0] for line in lines[:1]] == ["rolled out to 120 of 500"]
+    assert len(lines) == 3
+
+
+def test_the_rate_is_that_of_the_last_minute() -> None:
+    """Not of the first hour, in which nothing happened."""
+    pace = Pace()
+    assert pace.per_minute is None
+    pace.note(0, 0)
+    pace.note(1, 5)
+    assert pace.per_minute is None
+    pace.note(10, 5)
+    assert pace.per_minute == 30
+    for second in range(20, 3600, 10):
+        pace.note(second, 5)
+    assert pace.per_minute is None
+    pace.note(3600, 15)
+    assert pace.per_minute == 10
+
+
+def test_what_is_left_takes_as_long_as_the_rollout_at_least() -> None:
+    """Fast devices do not make up for a slow rate; without an end in sight nothing is said."""
+    pace = Pace()
+    pace.note(0, 0)
+    pace.note(60, 20)
+    queued = job("IN_PROGRESS", Succeeded=20, Queued=100)
+    assert pace.seconds_left(Snapshot(queued), 0) == 300
+    assert pace.seconds_left(Snapshot(queued, rollout={**ROLLOUT, "endsAt": 9000.0}), 0) == 9000
+    assert pace.seconds_left(Snapshot(queued, rollout={"things": 500, "notified": 120}), 0) is None

@@ -158,3 +158,46 @@ def test_a_service_without_a_limit_takes_no_time() -> None:
     found = preview(world, "g")["rollout"]
     assert "perMinute" not in found
     assert found["minutes"] == 0
+
+
+def test_a_rollout_under_way_is_done_when_it_is_said_to_be() -> None:
+    """Asked at any time it tells the same end, and the end comes true (V1)."""
+    world = GroupWorld(*numbered(25))
+    world.group("g", *numbered(25))
+    world.create_job("j", "g", jobExecutionsRolloutConfig=TEN_A_MINUTE)
+    for notified, wait_ms in [(10, 30_000), (10, 31_000), (20, 58_999)]:
+        found = world.control("DescribeJobRollout", jobId="j")
+        assert (found["notified"], found["things"], found["isDone"]) == (notified, 25, False)
+        assert (found["endsAt"], found["perMinute"]) == (START_S + 120, 10)
+        world.advance(wait_ms)
+    assert world.control("DescribeJobRollout", jobId="j")["notified"] == 20
+    world.advance(1)
+    assert world.control("DescribeJobRollout", jobId="j") == {"isDone": True, "things": 25, "notified": 25}
+
+
+def test_a_rollout_that_has_not_begun_tells_when_it_will() -> None:
+    """At its start time, and then for as long as its rate takes."""
+    world = GroupWorld(*numbered(25))
+    world.group("g", *numbered(25))
+    start_s = START_S + 3600
+    schedule = {"startTime": str(start_s)}
+    world.create_job("j", "g", jobExecutionsRolloutConfig=TEN_A_MINUTE, schedulingConfig=schedule)
+    found = world.control("DescribeJobRollout", jobId="j")
+    assert (found["startsAt"], found["endsAt"], found["notified"]) == (start_s, start_s + 120, 0)
+
+
+def test_an_exponential_rollout_under_way_is_followed_from_where_it_is() -> None:
+    """V2: 20 things are through after eight minutes, also as seen from the fourth."""
+    world = GroupWorld(*numbered(20))
+    world.group("g", *numbered(20))
+    rate = {
+        "baseRatePerMinute": 1,
+        "incrementFactor": 2,
+        "rateIncreaseCriteria": {"numberOfNotifiedThings": 2},
+    }
+    config = {"maximumPerMinute": 3, "exponentialRate": rate}
+    world.create_job("j", "g", jobExecutionsRolloutConfig=config)
+    for _ in range(8):
+        assert world.control("DescribeJobRollout", jobId="j")["endsAt"] == START_S + 8 * 60
+        world.advance(MINUTE_MS)
+    assert world.control("DescribeJobRollout", jobId="j")["isDone"]
