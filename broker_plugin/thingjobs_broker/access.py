@@ -49,6 +49,21 @@ def stranger_of(settings: SidecarSettings, service: Access) -> Access:
     return dataclasses.replace(service, user=None, password=None, tls=tls)
 
 
+def device_of(settings: SidecarSettings, service: Access) -> Access | None:
+    """Return the way to the same broker for the device to try what devices may do, None if there is none.
+
+    Raises:
+        StartError: only one of its user name and password is given, or it is the service's.
+
+    """
+    user, password = settings.check_user, settings.check_password
+    if bool(user) != bool(password):
+        raise StartError("check_user and check_password go together; give both, or neither")
+    if user and user == service.user:
+        raise StartError(f"check_user is {user!r}, as the service; name a device's user")
+    return dataclasses.replace(stranger_of(settings, service), user=user, password=password) if user else None
+
+
 def _tls(settings: SidecarSettings, *, with_certificate: bool = True) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=settings.ca_file or None)

@@ -160,6 +160,11 @@ class SidecarSettings(ServiceSettings):
     mqtt_version: Literal["5", "3.1.1"] = setting(
         "The version of MQTT to speak; 3.1.1 for brokers that know no other.", default="5"
     )
+    check_user: str = setting(
+        "A device's user name, with which the service finds out at its start what devices could forge.",
+        default="",
+    )
+    check_password: str = setting("Password of check_user.", default="", secret=True)
     insecure: bool = setting(
         "Also serve where others could read the password or forge the service's messages.", default=False
     )

@@ -1,6 +1,6 @@
-"""Asks a broker whether a stranger could speak in the service's name: without a login, on a topic of replies.
+"""Asks a broker who else could speak in the service's name: a client without a login, or a device.
 
-What a device may do with its own login is not asked here; that takes a device's credentials.
+What they would get to hear, and what they could ask for others, is the matter of `thingjobs doctor`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ import aiomqtt
 from thingjobs_broker.data_packets import QOS
 from thingjobs_broker.paho_link import ConnectionLost
 from thingjobs_broker.transport import CONNECT_SECONDS_MAX, plain_client
-from thingjobs_protocol.topics import notify_topic
+from thingjobs_protocol.topics import (
+    ACCEPTED,
+    jobs_base,
+    notify_next_topic,
+    notify_topic,
+)
 
 if TYPE_CHECKING:
     from thingjobs_broker.transport import Access
@@ -31,26 +36,40 @@ class NotTheService(Exception):
     """The broker does not let the login do what the service has to do."""
 
 
-async def stranger_may_forge(service: Access, stranger: Access, root: str) -> bool:
-    """Tell whether `stranger` can publish what only the service may, to somebody who listens as the service.
+class NotLetIn(Exception):
+    """The broker refuses the login of the device to try."""
+
+
+async def may_forge(service: Access, forger: Access, root: str) -> bool:
+    """Tell whether `forger` can publish what only the service may, to somebody who listens as the service.
+
+    A forger with a user name is a device, and tries its own topics; the thing need not exist.
 
     Raises:
         ConnectionLost: the broker does not answer the service.
         NotTheService: the service cannot publish there, or cannot listen.
+        NotLetIn: the broker does not let in a forger with a user name.
 
     """
     name = f"thingjobs-check-{secrets.token_hex(4)}"
-    topic = notify_topic(name, root)
+    thing = forger.user or name
     try:
         async with asyncio.timeout(CONNECT_SECONDS_MAX + HEAR_SECONDS_MAX):
             async with plain_client(dataclasses.replace(service, client_id=name)) as witness:
-                await witness.subscribe(topic, qos=QOS)
-                await _try_to_forge(dataclasses.replace(stranger, client_id=f"{name}-stranger"), topic)
+                await witness.subscribe(f"{jobs_base(thing, root)}/#", qos=QOS)
+                await _try_to_forge(dataclasses.replace(forger, client_id=f"{name}-forger"), thing, root)
                 # What was forged has been routed before; nothing here waits for something not to happen.
-                await witness.publish(topic, HONEST, qos=QOS)
+                await witness.publish(notify_topic(thing, root), HONEST, qos=QOS)
                 return await _first_message(witness) == FORGED
     except (aiomqtt.MqttError, TimeoutError) as error:
         raise ConnectionLost(f"no answer to the check for forgery: {error}") from None
+
+
+def _forged_topics(thing: str, root: str) -> list[str]:
+    """One topic for each line that an access control list may have for them."""
+    requests = ("get", "start-next", "check/get", "check/update")
+    answers = [f"{jobs_base(thing, root)}/{request}/{ACCEPTED}" for request in requests]
+    return [notify_topic(thing, root), notify_next_topic(thing, root), *answers]
 
 
 async def _first_message(witness: aiomqtt.Client) -> object:
@@ -61,9 +80,14 @@ async def _first_message(witness: aiomqtt.Client) -> object:
         raise NotTheService from None
 
 
-async def _try_to_forge(stranger: Access, topic: str) -> None:
+async def _try_to_forge(forger: Access, thing: str, root: str) -> None:
+    is_in = False
     try:
-        async with plain_client(stranger) as forger:
-            await forger.publish(topic, FORGED, qos=QOS)
+        async with plain_client(forger) as client:
+            is_in = True
+            for topic in _forged_topics(thing, root):
+                await client.publish(topic, FORGED, qos=QOS)
     except aiomqtt.MqttError:
-        return
+        # Refused at the door, or thrown out for trying.
+        if forger.user and not is_in:
+            raise NotLetIn from None

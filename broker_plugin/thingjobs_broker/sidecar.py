@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from thingjobs_broker.access import access_of, stranger_of
+from thingjobs_broker.access import access_of, device_of, stranger_of
 from thingjobs_broker.floods import Floods
-from thingjobs_broker.forgery import NotTheService, stranger_may_forge
+from thingjobs_broker.forgery import NotLetIn, NotTheService, may_forge
 from thingjobs_broker.host import ServiceHost, StartError
 from thingjobs_broker.outbox import Outbox
-from thingjobs_broker.paho_link import ConnectionLost, untested
+from thingjobs_broker.paho_link import Accepted, ConnectionLost, untested
 from thingjobs_broker.responses import Responses
 from thingjobs_broker.rivals import Rivals
 from thingjobs_broker.transport import Connection
@@ -83,7 +83,12 @@ class Sidecar:
         self.host = ServiceHost(settings, self._failed)
         self._access = access_of(settings, receive_maximum=REQUESTS_IN_HAND_MAX)
         self.host.serves_at(self._access.host)
-        self._stranger = None if settings.insecure else stranger_of(settings, self._access)
+        device = device_of(settings, self._access)
+        self._forgers = [] if settings.insecure else [stranger_of(settings, self._access)]
+        if device is not None and not settings.insecure:
+            self._forgers.append(device)
+        elif device is None:
+            log.info("What devices may forge is not tried without a check_user", action="devices_not_tried")
         self._ready = ready
         self._root = settings.topic_root
         self._outbox = Outbox()
@@ -173,18 +178,23 @@ class Sidecar:
             await asyncio.sleep(retry_seconds)
 
     async def _serve_one_connection(self) -> tuple[ConnectionLost, float]:
-        """Return why the connection ended and how long it lasted, 0 where it never came to be."""
+        """Return why the connection ended and how long it lasted, 0 where it never was of use."""
         # What is in hand must be durable before the broker sends it again; see `_is_repeated`.
         await self._idle.wait()
         self._connection = connection = Connection(self._access, self._received, self._outbox.confirmed)
         connected_at = 0.0
         try:
-            await self._connect(connection)
+            accepted = await connection.open()
             connected_at = time.monotonic()
+            await self._begin(connection, accepted)
             await asyncio.wait({connection.lost})
             loss = connection.lost.result()
         except ConnectionLost as error:
-            loss = error
+            if connection.lost.done():
+                # A rival may be so quick that nothing can be begun; that counts as a connection, too.
+                loss = connection.lost.result()
+            else:
+                loss, connected_at = error, 0.0
         finally:
             self._connection = None
             self._outbox.detach()
@@ -200,8 +210,7 @@ class Sidecar:
             )
         return loss, now - connected_at
 
-    async def _connect(self, connection: Connection) -> None:
-        accepted = await connection.open()
+    async def _begin(self, connection: Connection, accepted: Accepted) -> None:
         await self._check_broker()
         if not accepted.session_present:
             self._handled.clear()
@@ -214,11 +223,10 @@ class Sidecar:
             time.monotonic() - self._lost_at,
         )
         wanted = topic_filters(self._root, mqtt_5=self._access.mqtt_5)
-        await connection.subscribe(wanted)
-        if accepted.session_present:
-            # Of an earlier life with the other version; each request would come twice.
-            other = topic_filters(self._root, mqtt_5=not self._access.mqtt_5)
-            await connection.unsubscribe([one for one in other if one not in wanted])
+        # Those of an earlier life with the other version would bring each request twice.
+        other = set(topic_filters(self._root, mqtt_5=not self._access.mqtt_5)).difference(wanted)
+        # Both at once: a rival leaves little time.
+        await asyncio.gather(connection.subscribe(wanted), connection.unsubscribe(sorted(other)))
         self._was_connected = True
         log.info(
             "Connected to the broker",
@@ -230,23 +238,27 @@ class Sidecar:
         self._ready()
 
     async def _check_broker(self) -> None:
-        """Refuse, once, a broker where anybody can forge what devices take for the service's word (C82)."""
-        stranger, self._stranger = self._stranger, None
+        """Refuse, once, a broker where others can forge what devices take for the service's word (C82)."""
         try:
-            if stranger is not None and await stranger_may_forge(self._access, stranger, self._root):
-                raise StartError(
-                    f"{self._address} lets anybody forge the service's messages: give it a password file and"
-                    " the access control list of broker_plugin/mosquitto, or try it out with --insecure"
-                )
+            while self._forgers:
+                if await may_forge(self._access, forger := self._forgers[0], self._root):
+                    raise StartError(
+                        f"{self._address} lets {_called(forger.user)} forge the service's messages: give it a"
+                        " password file and the access control list of broker_plugin/mosquitto, or try it out"
+                        " with --insecure"
+                    )
+                del self._forgers[0]
+        except NotLetIn:
+            raise StartError(
+                f"{self._address} does not let check_user {forger.user!r} in: give the broker its password,"
+                " as thingjobs init does, or leave check_user away"
+            ) from None
         except NotTheService:
             who = f"user {self._access.user!r}" if self._access.user else "a client without a user name"
             raise StartError(
                 f"{self._address} does not let {who} publish and hear what the service has to: name the"
                 " service's user in --broker, and give it its rights (broker_plugin/mosquitto/acl)"
             ) from None
-        except ConnectionLost:
-            self._stranger = stranger
-            raise
 
     def _refused(self, loss: ConnectionLost) -> None:
         self._rivals.refused()
@@ -333,3 +345,7 @@ class Sidecar:
 
     def _failed(self, _: BaseException) -> None:
         self._stopping.set()
+
+
+def _called(user: str | None) -> str:
+    return "anybody" if user is None else f"devices (it tried as {user!r})"

@@ -21,7 +21,7 @@ from thingjobs_broker.paho_link import PACKET_IDS, Accepted, ConnectionLost, Pah
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from thingjobs_broker.data_packets import Received
 
@@ -102,13 +102,13 @@ class Connection:
 
         """
         try:
-            codes = await self._client.subscribe(
-                [(topic_filter, self._options) for topic_filter in topic_filters]
+            codes = await self._unless_lost(
+                self._client.subscribe([(topic_filter, self._options) for topic_filter in topic_filters])
             )
         except aiomqtt.MqttError as error:
             raise ConnectionLost(f"no answer to the subscription: {error}") from None
         for topic_filter, code in zip(topic_filters, codes, strict=True):
-            value = int(getattr(code, "value", code))  # type: ignore[call-overload]  # a number before MQTT 5
+            value = int(getattr(code, "value", code))  # a number before MQTT 5
             if value >= 0x80:
                 raise ConnectionLost(f"the broker refuses the subscription to {topic_filter}: {code}", value)
 
@@ -120,9 +120,18 @@ class Connection:
 
         """
         try:
-            await self._client.unsubscribe(topic_filters)
+            await self._unless_lost(self._client.unsubscribe(topic_filters))
         except aiomqtt.MqttError as error:
             raise ConnectionLost(f"no answer to the end of a subscription: {error}") from None
+
+    async def _unless_lost(self, asking: Coroutine[Any, Any, Any]) -> Any:
+        """Wait for an answer; aiomqtt would go on waiting after the loss of the connection."""
+        asked = asyncio.ensure_future(asking)
+        await asyncio.wait({asked, self.lost}, return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            return asked.result()
+        asked.cancel()
+        raise self.lost.result()
 
     async def close(self) -> None:
         """Send DISCONNECT, if there is still somebody to send it to, and let go of the socket."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker.beside import CONFIG, Mosquitto, base, create_job, peer, settings_for, sidecar
+from tests.broker.doctor import patients
 from tests.support import ROOT, free_port, require_program
 from thingjobs_broker.host import StartError
 from thingjobs_broker.sidecar import Sidecar
@@ -74,6 +75,71 @@ async def test_a_broker_where_anybody_may_forge_is_refused(tmp_path: Path) -> No
                 await Sidecar(settings).run()
     finally:
         broker.stop()
+
+
+TRIED = {"password": patients.PASSWORD, "check_user": patients.DEVICE, "check_password": patients.PASSWORD}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("mqtt_version", ["5", "3.1.1"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "pattern readwrite $aws/#",
+        "pattern write $aws/things/%u/#",
+        "pattern write $aws/things/%u/jobs/notify",
+        "pattern write $aws/things/%u/jobs/notify-next",
+        "pattern write $aws/things/%u/jobs/get/accepted",
+        "pattern write $aws/things/%u/jobs/start-next/+",
+        "pattern write $aws/things/%u/jobs/+/get/accepted",
+        "pattern write $aws/things/%u/jobs/+/update/#",
+    ],
+)
+async def test_a_broker_where_devices_may_forge_is_refused(
+    tmp_path: Path, rule: str, mqtt_version: str
+) -> None:
+    """With a device's login the service tries it at its start (C82); `--insecure` leaves it alone."""
+    with patients.mosquitto(tmp_path, acl=rule) as broker:
+        options = {**TRIED, "mqtt_version": mqtt_version}
+        settings = settings_for(service_url(broker), tmp_path / "data", insecure=False, **options)
+        with pytest.raises(StartError, match=r"lets devices \(it tried as 'press-7'\) forge"):
+            await Sidecar(settings).run()
+        async with sidecar(service_url(broker), tmp_path / "data", **options):
+            pass
+
+
+@pytest.mark.asyncio
+async def test_where_devices_may_not_forge_the_service_serves(tmp_path: Path) -> None:
+    """What was tried leaves nothing behind: no thing of that name is registered."""
+    with patients.mosquitto(tmp_path) as broker:
+        async with (
+            sidecar(service_url(broker), tmp_path / "data", insecure=False, **TRIED),
+            peer(
+                broker.port, f"{CONTROL}/+/+", username=patients.OPERATOR, password=patients.PASSWORD
+            ) as operator,
+        ):
+            assert (await operator.ask(f"{CONTROL}/ListThings"))[1]["things"] == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"check_password": "hush"}, "does not let check_user 'press-7' in"),
+        ({"check_password": ""}, "check_user and check_password go together"),
+        ({"check_user": ""}, "check_user and check_password go together"),
+        ({"check_user": "thingjobs-service"}, "name a device's user"),
+    ],
+)
+async def test_a_login_to_try_that_cannot_be_tried_is_told(
+    tmp_path: Path, changes: dict[str, str], said: str
+) -> None:
+    """It would be taken for a broker that is well."""
+    with patients.mosquitto(tmp_path) as broker:
+        settings = settings_for(service_url(broker), tmp_path / "data", insecure=False, **(TRIED | changes))
+        with pytest.raises(StartError, match=said) as refused:
+            await Sidecar(settings).run()
+    assert "hush" not in str(refused.value)
 
 
 @pytest.mark.asyncio

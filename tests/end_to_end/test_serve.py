@@ -156,6 +156,19 @@ def test_a_broker_where_anybody_may_forge_is_refused(tmp_path: Path, broker: Mos
         pass
 
 
+def test_a_broker_whose_devices_may_forge_is_refused(tmp_path: Path) -> None:
+    """As `thingjobs init` sets it up, the service tries it with a device's login (C82)."""
+    made = Provisioned(tmp_path)
+    acl = made.layout.acl
+    acl.write_text("pattern readwrite $aws/#\n" + acl.read_text(encoding="utf-8"), encoding="utf-8")
+    broker = made.mosquitto().start()
+    try:
+        line = complaint(tmp_path, "--config", made.service_settings)
+    finally:
+        broker.stop()
+    assert "lets devices (it tried as 'thingjobs-check') forge the service's messages" in line
+
+
 def test_a_login_that_is_refused(tmp_path: Path) -> None:
     """It ends with what to check, and does not repeat the password; so does that of an operator."""
     made = Provisioned(tmp_path)

@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from thingjobs_broker.provision.broker_files import PLAIN_PORT, toml
-from thingjobs_broker.provision.names import SERVICE
+from thingjobs_broker.provision.names import CHECK, SERVICE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,14 +30,16 @@ def agent_toml(name: str, url: str, login: Login, *, certificate: bool) -> str:
     return "# The settings of thingjobs-agent run --config.\n" + toml(settings)
 
 
-def serve_toml(password: str, data_dir: Path) -> str:
+def serve_toml(password: str, check_password: str, data_dir: Path) -> str:
     """Return the settings of the service beside Mosquitto on the same machine."""
     settings = {
         "broker": f"mqtt://{SERVICE}@127.0.0.1:{PLAIN_PORT}",
         "password": password,
+        "check_user": CHECK,
+        "check_password": check_password,
         "data_dir": str(data_dir),
     }
-    return "# The settings of thingjobs serve --config. Keep it secret: it holds a password.\n" + toml(
+    return "# The settings of thingjobs serve --config. Keep it secret: it holds passwords.\n" + toml(
         settings
     )
 

@@ -135,6 +135,11 @@ class Layout:
         return Login(self.root / "service")
 
     @property
+    def check(self) -> Login:
+        """Return the login of the device with which the service tries what devices may do."""
+        return Login(self.service.root / "check")
+
+    @property
     def operators(self) -> Path:
         """Return the directory of all operators."""
         return self.root / "operators"

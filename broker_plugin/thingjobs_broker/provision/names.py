@@ -12,6 +12,9 @@ from thingjobs_protocol.limits import THING_NAME_PATTERN
 SERVICE: Final = "thingjobs-service"
 """The user that the access control list of Mosquitto knows as the jobs service."""
 
+CHECK: Final = "thingjobs-check"
+"""A device to try: with its login the service finds out at its start what devices could forge."""
+
 FIRST_OPERATOR: Final = "thingjobs-operator"
 
 COMMON_NAME_CHARACTERS_MAX: Final = 64
@@ -81,3 +84,5 @@ def _check(name: str, what: str) -> None:
         )
     if name == SERVICE:
         raise NameRefused(f"{SERVICE} is the jobs service itself; choose another name")
+    if name == CHECK:
+        raise NameRefused(f"{CHECK} is what the jobs service tries devices' rights with; choose another name")

@@ -197,10 +197,10 @@ class Setup:
         files.make(layout.mosquitto_conf, conf)
         files.make(layout.acl, broker_files.shipped_acl())
         self._make_password(names.SERVICE, layout.service, renew=False)
-        password = read(layout.service.password).strip()
-        files.make(
-            layout.service.service_settings, client_files.serve_toml(password, layout.service.root / "data")
-        )
+        self._make_password(names.CHECK, layout.check, renew=False)
+        service, check = (read(login.password).strip() for login in (layout.service, layout.check))
+        settings = client_files.serve_toml(service, check, layout.service.root / "data")
+        files.make(layout.service.service_settings, settings)
 
     def _make_embedded(self) -> None:
         settings = broker_files.embedded_settings(self.layout, [names.FIRST_OPERATOR])

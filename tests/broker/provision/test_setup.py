@@ -159,11 +159,14 @@ def test_thingjobs_up_takes_the_settings(tmp_path: Path) -> None:
 
 
 def test_the_service_beside_mosquitto_takes_its_settings(tmp_path: Path) -> None:
-    """Its password is the one in the password file."""
+    """Its password is the one in the password file, as is that of the device with which it tries rights."""
     layout = made(tmp_path, kind="mosquitto")
     settings = settings_in(layout.service.service_settings, SidecarSettings)
+    hashes = read_password_file(layout.passwords)
     assert settings.broker == "mqtt://thingjobs-service@127.0.0.1:1883"
-    assert verify_password(settings.password, read_password_file(layout.passwords)["thingjobs-service"])
+    assert verify_password(settings.password, hashes["thingjobs-service"])
+    assert settings.check_user == "thingjobs-check"
+    assert verify_password(settings.check_password, hashes["thingjobs-check"])
 
 
 @pytest.mark.parametrize(
@@ -302,6 +305,8 @@ def test_nobody_is_device_and_operator(tmp_path: Path) -> None:
     for add in (setup(tmp_path).add_device, setup(tmp_path).add_operator):
         with pytest.raises(NameRefused, match="is the jobs service itself"):
             add("thingjobs-service")
+        with pytest.raises(NameRefused, match="tries devices' rights with"):
+            add("thingjobs-check")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "a\n", "x" * 129, "\u00e4", "+", "#", ".."])
