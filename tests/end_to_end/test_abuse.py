@@ -8,7 +8,7 @@ import json
 import resource
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ import pytest
 
 from tests.benchmarks import abusers
 from tests.benchmarks.abuse import running_abuser
+from tests.broker.beside import Mosquitto
 from tests.broker.front import wire
 from tests.broker.front.wire import Wire
+from tests.end_to_end.beside_mosquitto import serving
 from tests.end_to_end.harness import Service, running_service
 from tests.end_to_end.jobs_client import DOCUMENT, JobsClient
+from tests.support import free_port
 
 pytestmark = pytest.mark.broker
 
@@ -114,14 +117,26 @@ class StormDevice:
         async with self._online(delay_s) as line:
             found = []
             for packet_id, what in enumerate(("$next/get", "start-next"), 2):
-                line.send(wire.publish(f"{self._jobs}/{what}", b"{}", qos=1, packet_id=packet_id))
-                while (frame := await line.receive())[0] >> 4 != 3:
-                    assert frame[0] >> 4 == 4
-                message = wire.parse_publish(frame)
-                line.send(wire.puback(message.packet_id))
-                assert message.topic == f"{self._jobs}/{what}/accepted"
-                found.append(json.loads(message.payload)["execution"])
+                token = json.dumps({"clientToken": what}).encode()
+                line.send(wire.publish(f"{self._jobs}/{what}", token, qos=1, packet_id=packet_id))
+                found.append((await self._answer(line, what))["execution"])
         return found
+
+    async def _answer(self, line: Wire, what: str) -> dict[str, Any]:
+        """The answer to a request, which must be accepted.
+
+        Mosquitto also hands out the request itself, and a late answer to who asked before the power cut.
+        """
+        while True:
+            frame = await line.receive()
+            if frame[0] >> 4 == 4:
+                continue
+            message = wire.parse_publish(frame)
+            line.send(wire.puback(message.packet_id))
+            body: dict[str, Any] = json.loads(message.payload)
+            if message.topic.startswith(f"{self._jobs}/{what}/") and body.get("clientToken") == what:
+                assert message.topic == f"{self._jobs}/{what}/accepted"
+                return body
 
 
 async def call_all(operator: JobsClient, operation: str, requests: list[dict[str, Any]]) -> None:
@@ -142,14 +157,34 @@ def many_sockets() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@contextmanager
+def standing(kind: str, folder: Path) -> Iterator[int]:
+    """The port of a broker with the service, which is inside or beside it."""
+    if kind == "embedded":
+        with running_service(folder) as service:
+            yield service.port
+        return
+    broker = Mosquitto(folder, free_port()).start()
+    try:
+        with serving(folder, broker):
+            yield broker.port
+    finally:
+        broker.stop()
+
+
 @pytest.mark.asyncio
 @pytest.mark.timeout(180)
 @pytest.mark.usefixtures("many_sockets")
-async def test_a_storm_of_reconnecting_devices_is_weathered(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["embedded", "mosquitto"])
+async def test_a_storm_of_reconnecting_devices_is_weathered(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Issue 3, item 6: 2,000 devices within 2 s, twice; all are answered, no job is started twice."""
-    with running_service(tmp_path) as service:
-        devices = [StormDevice(service.port, number) for number in range(STORM_DEVICES)]
-        async with JobsClient.connect(service.port, "$aws/control/storm/+/+", client_id="storm") as operator:
+    # On a busy machine the last one is let in late, but it is let in.
+    monkeypatch.setattr(wire, "PATIENCE_SECONDS", 60)
+    with standing(kind, tmp_path) as port:
+        devices = [StormDevice(port, number) for number in range(STORM_DEVICES)]
+        async with JobsClient.connect(port, "$aws/control/storm/+/+", client_id="storm") as operator:
             await call_all(operator, "CreateThing", [{"thingName": device.name} for device in devices])
             jobs = []
             for start in range(0, STORM_DEVICES, TARGETS_OF_A_JOB_MAX):

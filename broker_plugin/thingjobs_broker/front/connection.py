@@ -118,6 +118,8 @@ class Connection(Flow):
         self._clean_session = connect.clean_session
         self._silence_seconds_max = connect.keep_alive_seconds * 1.5  # [MQTT-3.1.2-24]
         self.state = State.AWAIT_CONNACK
+        # From here on it is we who are slow: sent away, it would come back, and a storm would not end.
+        self._deadline = self._loop.time() + self._limits.admission_seconds_max
         self.task = self._loop.create_task(self._serve(self.client, frame))
         self.task.add_done_callback(partial(self._served, client_id))
 

@@ -43,7 +43,9 @@ class FrontLimits:
     write_stall_seconds_max: float = 60.0
     """A connection whose write buffer stays high for longer is dropped."""
     connect_seconds_max: float = 10.0
-    """From the accepted socket to the CONNACK."""
+    """From the accepted socket to the CONNECT."""
+    admission_seconds_max: float = 60.0
+    """From its CONNECT to its CONNACK: how long we may take, with many at once, to let a client in."""
     close_seconds_max: float = 5.0
     """What a closing connection gets to take its last bytes, and amqtt to let go of it."""
     sweep_seconds: float = 1.0

@@ -168,3 +168,22 @@ async def test_close_does_not_leave_a_client_behind_that_is_being_asked() -> Non
         await client.expect_end()
         assert connection.task is not None
         assert connection.task.done()
+
+
+async def test_a_client_is_not_sent_away_for_our_own_slowness() -> None:
+    """After its CONNECT it is we who are slow; a login that never ends is ended after a minute."""
+
+    async def think_for_ever(_session: Session) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    async with running_edge(close_seconds_max=0.05) as edge, Wire.dial(edge.port) as client:
+        edge.broker.plugins_manager.get_plugin("Doorkeeper").answer = think_for_ever
+        client.send(wire.connect("t1"))
+        await eventually(lambda: [c for c in edge.front._connections if c.task is not None])
+        now = edge.front.loop.time()
+        edge.front.sweep(now + 59)
+        assert edge.front.stats.connections_closed == {}
+        edge.front.sweep(now + 61)
+        await client.expect_end()
+        assert edge.front.stats.connections_closed == {CloseReason.CONNECT_TIMEOUT: 1}
