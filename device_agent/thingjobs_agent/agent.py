@@ -52,11 +52,13 @@ UPDATE_ACCEPTED: Final = "update/accepted"
 UPDATE_REJECTED: Final = "update/rejected"
 STEP_OVERDUE: Final = "StepOverdue"
 HOLD_OVER: Final = "HoldOver"
+ASK_DUE: Final = "AskDue"
 
 TABLE: Final[dict[tuple[State, str], Callable[[Machine, Any, int], None]]] = {
     # Nothing to do, or no connection.
     (State.IDLE, "Connected"): asking.ask,
     (State.IDLE, "NextChanged"): asking.ask_for_next,
+    (State.IDLE, ASK_DUE): asking.ask,
     (State.IDLE, "ShutDown"): asking.stop_now,
     # start-next is on its way, now or again later.
     (State.ASKING, "Connected"): asking.ask,
@@ -195,6 +197,8 @@ class Agent:
             self._act(STEP_OVERDUE, None, now_ms)
         if machine.hold_deadline_ms is not None and machine.hold_deadline_ms <= now_ms:
             self._act(HOLD_OVER, None, now_ms)
+        if machine.is_connected and machine.ask_due_ms is not None and machine.ask_due_ms <= now_ms:
+            self._act(ASK_DUE, None, now_ms)
         if machine.state in BEATING:
             if machine.heartbeat_due_ms is not None and machine.heartbeat_due_ms <= now_ms:
                 telling.beat(machine, now_ms)
@@ -210,6 +214,8 @@ class Agent:
             deadlines.append(machine.hold_deadline_ms)
         if machine.is_verified:
             deadlines.append(machine.heartbeat_due_ms)
+        if machine.is_connected:
+            deadlines.append(machine.ask_due_ms)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def _handle_answer(self, answer: Accepted | Rejected, now_ms: int) -> None:

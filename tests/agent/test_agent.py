@@ -233,7 +233,10 @@ def test_answer_to_a_question_leads_to_its_state(pair: tuple[State, str]) -> Non
 
 def test_every_row_of_the_table_is_tried() -> None:
     """A new row needs a line above; what time brings is tried with the rules."""
-    overdue = {(State.RUNNING, "StepOverdue"), (State.REBOOTING, "StepOverdue"), (State.HELD, "HoldOver")}
+    overdue = {
+        *((State.RUNNING, "StepOverdue"), (State.REBOOTING, "StepOverdue")),
+        *((State.HELD, "HoldOver"), (State.IDLE, "AskDue")),
+    }
     assert {*LISTED, *AFTER_A_QUESTION, *overdue} == set(TABLE)
 
 

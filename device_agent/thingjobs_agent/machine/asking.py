@@ -37,9 +37,13 @@ def remember_to_ask(machine: Machine, given: NextChanged, now_ms: int) -> None:
         machine.commands += machine.requests.hurry(Api.START_NEXT_PENDING_JOB_EXECUTION, now_ms)
 
 
-def rest(machine: Machine, _given: object, _now_ms: int) -> None:
-    """Wait for a connection or a notification."""
+def rest(machine: Machine, _given: object, now_ms: int) -> None:
+    """Wait for a connection or a notification; not for ever, as one is lost when the service goes down before
+    it has left (architecture, promise 10).
+    """
     machine.become(State.IDLE)
+    # Spread out, so that a fleet that was started together does not ask together.
+    machine.ask_due_ms = now_ms + int(machine.limits.ask_ms * (1 - machine.jitter() / 2))
 
 
 def stop_now(machine: Machine, _given: object, _now_ms: int) -> None:

@@ -54,6 +54,7 @@ class Limits(msgspec.Struct, frozen=True):
     reboot_wait_ms: int = 300_000
     reboots_max: int = 3
     heartbeat_ms: int = 300_000
+    ask_ms: int = 3_600_000
     is_std_err_strict: bool = False
     facts: dict[str, str] | None = None
 
@@ -143,6 +144,7 @@ class Machine:
     ) -> None:
         """Start idle, without work and without a connection."""
         self.limits = limits
+        self.jitter = jitter
         self.boot_id = boot_id
         self.state = State.IDLE
         self.commands: list[Command] = []
@@ -164,6 +166,8 @@ class Machine:
         self.progress: dict[str, str] | None = None
         self.is_progress_waiting = False
         self.heartbeat_due_ms: int | None = None
+        self.ask_due_ms: int | None = None
+        """While idle: when to ask although nobody has announced a job."""
         self.hold_reason = ""
         self.hold_deadline_ms: int | None = None
         """While a hold lasts, no new job is begun."""
@@ -175,6 +179,8 @@ class Machine:
             self.step_deadline_ms = None
         if state not in BEATING:
             self.heartbeat_due_ms = None
+        if state is not State.IDLE:
+            self.ask_due_ms = None
 
     def in_hand(self) -> Work:
         """Return the job in hand, where the state says there is one."""

@@ -74,3 +74,30 @@ def test_empty_announcement_asks_for_nothing() -> None:
 def test_shutdown_while_idle_stops_at_once() -> None:
     """Nothing to wait for."""
     assert Device(FakeService()).boot().connect().shut_down().has_stopped
+
+
+def test_an_idle_agent_asks_now_and_then() -> None:
+    """A notification is lost when the service goes down before it has left; no wait is for ever."""
+    made = Device(FakeService()).boot().connect()
+    made.take_log()
+    made.service.queue("J1", document("a.sh"))
+    made.wait(3599)
+    assert made.take_log() == []
+    made.wait(2)
+    assert made.running is not None
+
+
+def test_agents_do_not_ask_all_at_once() -> None:
+    """A fleet that was started together spreads over half the time."""
+    made = Device(FakeService(), jitter=lambda: 0.5).boot().connect()
+    made.take_log()
+    made.wait(2 * 2700 + 1)
+    assert made.take_log() == [ASKED, ASKED]
+
+
+def test_nobody_asks_without_a_connection() -> None:
+    """Nothing to wake up for: the next connect asks."""
+    made = Device(FakeService()).boot().connect().disconnect()
+    made.take_log()
+    assert made.agent.next_deadline_ms() is None
+    assert made.wait(10_000).take_log() == []
