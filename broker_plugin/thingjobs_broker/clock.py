@@ -16,6 +16,9 @@ from typing import Final, Protocol
 STEP_MS_MIN: Final = 5_000
 """A smaller difference is drift, not a correction."""
 
+NOT_BEFORE_MS: Final = 1_672_531_200_000
+"""The beginning of 2023: a wall clock that shows an earlier time was lost."""
+
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -34,11 +37,20 @@ class Start(Protocol):
     def uptime_ms(self) -> int:
         """The machine's uptime at that time."""
 
+    @property
+    def is_clock_lost(self) -> bool:
+        """Whether the time was only carried on, and has not been corrected since."""
+
 
 class Clock(Protocol):
-    """What the runner reads; a test moves its own."""
+    """What the runner reads; a test moves its own.
+
+    `is_lost` tells that the wall clock showed a time that had long passed, so that the service's time may be
+    behind the true one by as long as the machine was off.
+    """
 
     boot_id: str
+    is_lost: bool
 
     def now_ms(self) -> int:
         """Return milliseconds since the epoch, never less than before."""
@@ -67,9 +79,16 @@ class SystemClock:
 
     def __init__(self, not_before_ms: int = 0, last_start: Start | None = None) -> None:
         self.boot_id = _boot_id()
-        now_ms = max(_wall_ms(), not_before_ms)
+        wall_ms = _wall_ms()
+        now_ms = max(wall_ms, not_before_ms)
+        self.is_lost = wall_ms < max(not_before_ms - STEP_MS_MIN, NOT_BEFORE_MS)
         if last_start is not None and self.boot_id and last_start.boot_id == self.boot_id:
             now_ms = max(last_start.at_ms + self.uptime_ms() - last_start.uptime_ms, not_before_ms)
+            self.is_lost = last_start.is_clock_lost
+        elif last_start is not None and last_start.is_clock_lost:
+            # What runs was timed by a clock that was behind. By how much nobody knows, so all of the
+            # difference is a correction: too late by the outage is better than too early.
+            now_ms = not_before_ms
         self._offset_ms = now_ms - self.uptime_ms()
 
     def now_ms(self) -> int:
@@ -88,6 +107,7 @@ class SystemClock:
     def follow(self, delta_ms: int) -> None:
         """Go forward by a correction."""
         self._offset_ms += delta_ms
+        self.is_lost = False
 
 
 class StandingClock:
@@ -99,6 +119,7 @@ class StandingClock:
     """
 
     boot_id = ""
+    is_lost = False
 
     def __init__(self, not_before_ms: int = 0) -> None:
         self._now_ms = not_before_ms or _wall_ms()

@@ -248,7 +248,9 @@ class Runner:
         service.read_only = False
         clock = self._clock
         self._follow_clock()
-        self.commits.add(service.started(clock.boot_id, clock.uptime_ms(), clock.now_ms()))
+        self.commits.add(
+            service.started(clock.boot_id, clock.uptime_ms(), clock.now_ms(), is_clock_lost=clock.is_lost)
+        )
         self._fire_timers()
 
     def _stop_for(self, error: BaseException) -> None:

@@ -72,6 +72,7 @@ class HandClock:
     """Time that a test moves."""
 
     boot_id = "boot"
+    is_lost = False
 
     def __init__(self) -> None:
         self.ms = START_MS

@@ -44,6 +44,7 @@ class RigClock:
     """Stands still unless a test moves it."""
 
     boot_id = "boot"
+    is_lost = False
 
     def __init__(self) -> None:
         self.now = START_MS

@@ -32,6 +32,7 @@ class Started:
     at_ms: int = NOW_MS
     boot_id: str = "this boot"
     uptime_ms: int = HOUR_MS
+    is_clock_lost: bool = False
 
 
 @pytest.fixture
@@ -127,3 +128,30 @@ def test_the_real_clock_agrees_with_the_machine() -> None:
     assert running.boot_id
     assert 0 < running.uptime_ms() <= running.uptime_ms()
     assert running.behind_ms() == 0
+
+
+@pytest.mark.parametrize(
+    ("wall_ms", "lost"),
+    [(5000, True), (NOW_MS - HOUR_MS, True), (NOW_MS - STEP_MS_MIN, False), (NOW_MS + HOUR_MS, False)],
+)
+def test_a_clock_that_shows_what_has_passed_is_lost(machine: Machine, wall_ms: int, lost: bool) -> None:
+    """So the start says on record; that of 1970 is lost even without anything on record."""
+    machine.boot_id, machine.wall_ms = "another boot", wall_ms
+    assert SystemClock(NOW_MS, Started()).is_lost is lost
+    assert SystemClock().is_lost is (wall_ms == 5000)
+
+
+def test_a_lost_clock_stays_lost_within_the_boot_until_it_is_corrected(machine: Machine) -> None:
+    """A restart of the service corrects nothing."""
+    machine.passes(10_000)
+    running = SystemClock(NOW_MS, Started(is_clock_lost=True))
+    assert running.is_lost
+    running.follow(HOUR_MS)
+    assert not running.is_lost
+
+
+def test_what_a_lost_clock_timed_is_not_over_because_the_next_boot_knows_the_time(machine: Machine) -> None:
+    """Boot in 1970, start a job, lose power, boot with the right time: the difference is a correction."""
+    machine.boot_id, machine.wall_ms = "another boot", NOW_MS + 10 * HOUR_MS
+    running = SystemClock(NOW_MS, Started(is_clock_lost=True))
+    assert (running.now_ms(), running.behind_ms()) == (NOW_MS, 10 * HOUR_MS)

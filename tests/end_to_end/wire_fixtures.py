@@ -43,6 +43,7 @@ class MovableClock:
     """Time that passes only when a test says so."""
 
     boot_id = "the boot of the tests"
+    is_lost = False
 
     def __init__(self) -> None:
         self.ms = START_MS

@@ -114,6 +114,8 @@ class ServiceStarted(Record, frozen=True):
     at_ms: int
     boot_id: str
     uptime_ms: int
+    is_clock_lost: bool = False
+    """The time was only carried on from the last record; the machine does not know it."""
 
 
 class ClockStepped(Record, frozen=True):

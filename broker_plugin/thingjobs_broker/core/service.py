@@ -190,10 +190,10 @@ class JobsService:
         deadlines_ms = (due_ms, timer_ms, self._expiry_due_ms)
         return min((at_ms for at_ms in deadlines_ms if at_ms is not None), default=None)
 
-    def started(self, boot_id: str, uptime_ms: int, now_ms: int) -> Outcome:
+    def started(self, boot_id: str, uptime_ms: int, now_ms: int, *, is_clock_lost: bool = False) -> Outcome:
         """Note that the service takes up its work; comes before the first `fire_timers`."""
         step = self._step(now_ms)
-        step.apply(ServiceStarted(now_ms, boot_id, uptime_ms))
+        step.apply(ServiceStarted(now_ms, boot_id, uptime_ms, is_clock_lost))
         if indexing.sees_connections(self.state):
             # Whoever was connected may be so no more.
             membership.look_at_connections(step)

@@ -195,7 +195,8 @@ def header(state: State) -> Row:
             "things": len(state.thing_order),
             "jobs": len(state.job_order),
             "templates_end": len(state.template_order),
-            "last_start": start and msgspec.structs.astuple(start),
+            "last_start": start and (start.at_ms, start.boot_id, start.uptime_ms),
+            "is_clock_lost": start is not None and start.is_clock_lost,
         },
     )
 
@@ -212,8 +213,10 @@ def read_globals(state: State, kept: dict[str, Any]) -> None:
     state.job_order = [None] * kept["jobs"]
     # Older snapshots are of a time without templates and tags.
     state.template_order = [None] * kept.get("templates_end", 0)
-    start = kept["last_start"]
-    state.last_start = ServiceStarted(*start) if start else None
+    if kept["last_start"]:
+        at_ms, boot_id, uptime_ms = kept["last_start"]
+        is_clock_lost = kept.get("is_clock_lost", False)
+        state.last_start = ServiceStarted(at_ms, boot_id, uptime_ms, is_clock_lost)
     _read_tables_of_version_1(state, kept)
 
 
