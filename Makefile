@@ -11,7 +11,7 @@ python := $(venv)/bin/python
 installed := $(venv)/.installed
 outside_make_test := not benchmark and not long
 
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test check format bench simulate clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -38,6 +38,10 @@ format: $(installed) ## format the code and apply the safe fixes of the linter
 
 bench: $(installed) ## measure the embedded broker next to a bare echo and to Mosquitto
 	@$(python) -m tests.benchmarks
+
+simulate: $(installed) ## run worlds where everything goes wrong: SEED=n replays one, RUNS=n or SECONDS=n for how many
+	@PYTHONHASHSEED=0 $(python) -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FROM),--from $(FROM))
 
 clean: ## remove .venv and everything the tools left behind
 	@rm -rf $(venv) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

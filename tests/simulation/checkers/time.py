@@ -1,0 +1,142 @@
+"""No timer fires early and none is lost (architecture 4.5, "Time"; data plane 6).
+
+Early is measured against all the time that has really passed, the service being up or not; lost against the
+time that it was up. So whoever sets the wall clock, and whatever it shows after a boot, changes neither.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tests.simulation.checkers.base import Checker, executions
+from tests.simulation.checkers.protocol import found
+from tests.simulation.schedule import SECOND_US
+from thingjobs_broker.core.records import ExecutionChanged, ExecutionDeleted, Record
+from thingjobs_broker.core.state import Execution, State
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+MINUTE_US = 60 * SECOND_US
+ROUNDING_US = 3_000
+LOST_US_MAX = 10 * SECOND_US
+"""What was asked longer ago than that was durable, or refused, before the end came."""
+
+LATE_US_MAX = 60 * SECOND_US
+"""A time-out may come that late, as with AWS (6.3); and this checker looks only now and then."""
+
+Key = tuple[str, str, int, int]
+
+
+Timer = tuple[int, int]
+"""When it began and how long it is."""
+
+
+@dataclass
+class Running:
+    """The timers of an execution at work. `steps` holds every step timer it may have: one, None for none,
+    unless what was asked last may have been lost with the power.
+    """
+
+    total: Timer | None = None
+    steps: list[Timer | None] = field(default_factory=lambda: [None])
+    set_us: list[int] = field(default_factory=lambda: [0])
+    """When each of `steps` was asked for; the last one holds, unless it was lost."""
+    is_certain: bool = True
+    up_total_us: int = 0
+    up_step_us: int = 0
+
+    def due_us(self) -> int | None:
+        """When it may time out, at the earliest."""
+        steps = self.steps[-1:] if self.is_certain else self.steps
+        return min((begin + length for begin, length in filter(None, (self.total, *steps))), default=None)
+
+    def forget_before(self, cut_us: int) -> None:
+        """What was asked for before that time was not lost, and has replaced what came before it."""
+        while len(self.set_us) > 1 and self.set_us[1] < cut_us:
+            del self.set_us[0], self.steps[0]
+        self.is_certain = len(self.steps) == 1
+
+
+class TimersAreExact(Checker):
+    """Follows each timer by the requests that set it."""
+
+    def __init__(self, world: "World") -> None:
+        super().__init__(world)
+        self._running: dict[Key, Running] = {}
+        """All that ever ran: the end of one may be lost with the power."""
+        self._at_work: set[Key] = set()
+        self._status = ""
+        self._looked_us = 0
+        self._was_up = False
+
+    def before(self, state: State, record: Record) -> None:
+        if isinstance(record, ExecutionChanged | ExecutionDeleted):
+            one = found(state, record)
+            self._status = one.status if one is not None else ""
+            if one is not None and isinstance(record, ExecutionDeleted):
+                self._at_work.discard(_key(one))
+
+    def applied(self, state: State, record: Record) -> None:
+        if not isinstance(record, ExecutionChanged):
+            return
+        one = found(state, record)
+        if one is None:
+            return
+        key = _key(one)
+        if one.status == "IN_PROGRESS":
+            self._at_work.add(key)
+            if self._status == "QUEUED":
+                self._running[key] = Running()
+                config = state.jobs[one.job_id].options.get("timeoutConfig") or {}
+                minutes = config.get("inProgressTimeoutInMinutes")
+                if minutes:
+                    self._running[key].total = self.now_us, int(minutes) * MINUTE_US
+            self._set_step(self._running.setdefault(key, Running()), record)
+            return
+        self._at_work.discard(key)
+        if one.status == "TIMED_OUT":
+            due_us = self._running.get(key, Running()).due_us()
+            if due_us is None:
+                self.broken(f"{key} times out, and has no timer")
+            elif self.now_us + ROUNDING_US < due_us:
+                self.broken(f"{key} times out {(due_us - self.now_us) / SECOND_US} s early")
+
+    def _set_step(self, running: Running, record: ExecutionChanged) -> None:
+        request = self.world.tap.request
+        if request is None or record.by != "device" or not isinstance(request[1], dict):
+            return
+        minutes = request[1].get("stepTimeoutInMinutes")
+        if minutes is not None:
+            timer = None if minutes == -1 else (self.now_us, int(minutes) * MINUTE_US)
+            running.steps.append(timer)
+            running.set_us.append(self.now_us)
+            running.is_certain, running.up_step_us = True, 0
+
+    def recovered(self, state: State, position: int) -> None:
+        """What was not durable has not happened."""
+        self._at_work = {_key(one) for one in executions(state) if one.status == "IN_PROGRESS"}
+        machine = self.world.machine
+        end_us = machine.died_us if machine.runner is None else self.now_us
+        for key in self._at_work:
+            self._running.setdefault(key, Running()).forget_before(end_us - LOST_US_MAX)
+
+    def looked(self) -> None:
+        runner = self.world.machine.runner
+        is_up = runner is not None and runner.is_writable
+        passed_us, self._looked_us = self.now_us - self._looked_us, self.now_us
+        if is_up and self._was_up:
+            for key in sorted(self._at_work):
+                self._count(key, self._running[key], passed_us)
+        self._was_up = is_up
+
+    def _count(self, key: Key, running: Running, passed_us: int) -> None:
+        running.up_total_us += passed_us
+        running.up_step_us += passed_us
+        step = running.steps[-1] if running.is_certain else None
+        for timer, up_us in ((running.total, running.up_total_us), (step, running.up_step_us)):
+            if timer is not None and up_us > timer[1] + LATE_US_MAX + passed_us:
+                self.broken(f"{key} should have timed out after {timer[1] / SECOND_US} s")
+
+
+def _key(one: Execution) -> Key:
+    return one.thing_name, one.job_id, one.execution_number, one.queued_at_ms
