@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from thingjobs_broker.commits import Commits, Publisher, Waiting
+from thingjobs_broker.core.records import ClockStepped
 from thingjobs_broker.core.service import JobsService, control_unavailable, device_unavailable
 from thingjobs_broker.store.errors import JournalFailed, SnapshotFailed
 
@@ -68,6 +69,8 @@ class Runner:
         self._timer_deadline_ms: int | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._stopped = False
+        self._lost_steps_ms = 0
+        """Corrections that the clock has followed and that were lost with the disk."""
 
     @property
     def state(self) -> State | None:
@@ -191,6 +194,8 @@ class Runner:
         log.error("The disk refuses; changes are refused", action="disk_failed", error=str(error))
         # It is ahead of the disk: nothing of it may be told to anyone (architecture, durable before visible).
         self._service = None
+        records = (record for one in lost for record in one.outcome.records)
+        self._lost_steps_ms += sum(one.delta_ms for one in records if isinstance(one, ClockStepped))
         self._rearm()
         if self._mending is not None:
             self._mending.cancel()
@@ -247,6 +252,10 @@ class Runner:
         assert service is not None
         service.read_only = False
         clock = self._clock
+        if self._lost_steps_ms:
+            # The clock cannot go back, so the deadlines have to come after.
+            lost_ms, self._lost_steps_ms = self._lost_steps_ms, 0
+            self.commits.add(service.step_clock(lost_ms, clock.now_ms() - lost_ms))
         self._follow_clock()
         self.commits.add(
             service.started(clock.boot_id, clock.uptime_ms(), clock.now_ms(), is_clock_lost=clock.is_lost)

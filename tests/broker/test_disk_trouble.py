@@ -267,3 +267,20 @@ async def test_a_real_disk_that_fills_up_and_is_emptied_again(small_disk: Path, 
         assert len(rig.state.things) == things + 1
         final = picture(rig.state)
     assert picture(Store(OsFiles(), small_disk).load()) == final
+
+
+@pytest.mark.asyncio
+async def test_a_correction_of_the_clock_that_is_lost_with_the_disk_is_made_again() -> None:
+    """Architecture, "Time": the clock has gone forward and cannot go back; nothing may time out early."""
+    async with Rig() as rig:
+        await rig.create_job("J1", "A")
+        await rig.device("A", "start-next", stepTimeoutInMinutes=1)
+        deadline_ms = rig.state.things["A"].executions["J1"].deadline_ms
+        rig.disk.fail("write", errno.EIO)
+        rig.clock.correction_ms = 60 * MINUTE_MS
+        rig.runner._follow_clock()
+        assert (await rig.device("A", "get")).code == "InternalError"
+        await rig.until_writable()
+        assert (await rig.device("A", "get")).body["inProgressJobs"]
+        assert rig.state.things["A"].executions["J1"].deadline_ms == deadline_ms + 60 * MINUTE_MS
+        assert picture(on_disk(rig.disk)) == picture(rig.state)
