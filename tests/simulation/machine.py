@@ -27,7 +27,9 @@ from thingjobs_broker.config import LimitsSettings, SidecarSettings, SnapshotSet
 from thingjobs_broker.data_packets import Received
 from thingjobs_broker.sidecar import Sidecar
 from thingjobs_broker.snapshotter import Snapshotter
+from thingjobs_broker.store import capture as capture_module
 from thingjobs_broker.store.errors import StoreError
+from thingjobs_broker.store.journal import Journal
 
 if TYPE_CHECKING:
     import asyncio
@@ -219,9 +221,13 @@ class Machine:
         patch.setattr(sidecar_module, "time", seconds)
         patch.setattr(sidecar_module, "random", SimpleNamespace(uniform=random.uniform))
         patch.setattr(sidecar_module, "Connection", self._connect)
-        # A slice of a capture takes no virtual time, but some.
-        measured = SimpleNamespace(perf_counter=lambda: schedule.now_us / SECOND_US + random.random() * 0.001)
+        # A slice of a capture takes no virtual time, but is followed by a pause for as if it had.
+        measured = SimpleNamespace(perf_counter=lambda: schedule.now_us / SECOND_US + random.random() * 0.05)
         patch.setattr(snapshotter_module, "time", measured)
+        # Small worlds in small pieces, so that a lot happens between two slices, and segments come and go.
+        patch.setattr(capture_module, "SLICE_ROWS", random.choice([1, 3, 200]))
+        defaults = Journal.open.__func__.__kwdefaults__  # type: ignore[attr-defined]
+        patch.setitem(defaults, "segment_bytes_max", random.choice([500, 4000, 1 << 20]))
         patch.setattr(host_module, "Snapshotter", partial(Snapshotter, now=seconds.monotonic))
         patch.setattr(
             host_module, "uuid", SimpleNamespace(uuid4=lambda: UUID(int=random.getrandbits(128), version=4))

@@ -161,7 +161,7 @@ class WellBehaved:
         if chance(0.7):
             body["expectedVersion"] = work.version
         if chance(0.5):
-            body["statusDetails"] = {"left": str(work.progress_left)}
+            body["statusDetails"] = {"left": str(work.progress_left), "who": self.thing_name}
         if work.progress_left and chance(0.3):
             body["stepTimeoutInMinutes"] = self._schedule.random.choice([-1, 1, 2, 5])
         self._ask(f"{work.job_id}/update", body)

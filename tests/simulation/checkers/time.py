@@ -128,6 +128,9 @@ class TimersAreExact(Checker):
             for key in sorted(self._at_work):
                 self._count(key, self._running[key], passed_us)
         self._was_up = is_up
+        for one in executions(runner.state) if runner is not None and runner.state is not None else ():
+            if one.deadline_ms and one.status != "IN_PROGRESS":
+                self.broken(f"{_key(one)} is {one.status} and has a timer")
 
     def _count(self, key: Key, running: Running, passed_us: int) -> None:
         running.up_total_us += passed_us
