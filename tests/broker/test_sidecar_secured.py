@@ -12,6 +12,7 @@ import pytest
 from tests.broker.beside import CONFIG, Mosquitto, base, create_job, peer, settings_for, sidecar
 from tests.broker.doctor import patients
 from tests.support import ROOT, free_port, require_program
+from thingjobs_broker.config import LimitsSettings
 from thingjobs_broker.host import StartError
 from thingjobs_broker.sidecar import Sidecar
 
@@ -190,7 +191,8 @@ async def test_the_service_speaks_tls(encrypted: Mosquitto, tmp_path: Path) -> N
     url = encrypted.url.replace("mqtt://", "mqtts://")
     context = ssl.create_default_context(cafile=certificate)
     async with (
-        sidecar(url, tmp_path / "data", ca_file=certificate),
+        # What is asked at once would be a flood.
+        sidecar(url, tmp_path / "data", ca_file=certificate, limits=LimitsSettings(requests_per_second=0)),
         peer(encrypted.port, "$aws/+/+/+/accepted", f"{PRESS}/+/+", tls_context=context) as one,
     ):
         await one.ask("$aws/control/ada/CreateThing", {"thingName": "press-7"})
