@@ -67,7 +67,7 @@ IMPURE_MODULES = {
 IMPURE_CALLS = {"open", "input", "print"}
 CLOCK_CALLS = {"now", "utcnow", "today"}
 # A gateway installs none of these.
-NOT_ON_A_GATEWAY = {"thingjobs_broker", "typer", "rich", "msgpack", "amqtt"}
+NOT_ON_A_GATEWAY = {"thingjobs_broker", "typer", "rich", "msgpack", "amqtt", "starlette", "uvicorn"}
 
 # Written in pieces, so that this file obeys the rule it states.
 BRITISH = re.compile("cance" + r"ll(?:ed|ing)\b", re.IGNORECASE)

@@ -88,6 +88,26 @@ class JobsSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class HttpSettings:
+    """The HTTP API of AWS IoT, for boto3, the aws command and every other SDK."""
+
+    listen: str = setting("Address of the HTTP listener, as HOST:PORT; empty for none.", default="")
+    access_keys: str = setting("Access keys of the operators, as thingjobs init writes them.", default="")
+    anonymous: bool = setting("Any client may do anything, signed or not; loopback only.", default=False)
+    tls: bool = setting("Speak HTTPS.", default=False)
+    tls_certificate: str = setting(
+        "Certificate of the HTTPS listener; without one, the embedded broker's own.", default=""
+    )
+    tls_key: str = setting("Private key of the certificate.", default="")
+    connections_max: int = setting("HTTP connections at once.", default=128, minimum=1, maximum=10_000)
+    moto_compat: bool = setting(
+        "Stand in for moto's server in tests: any credentials, account 123456789012, the region of the"
+        " signature, POST /moto-api/reset, and fewer rules; loopback only.",
+        default=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class ServiceSettings:
     """What the service takes wherever it runs."""
 
@@ -111,6 +131,7 @@ class ServiceSettings:
     retention: RetentionSettings = dataclasses.field(default_factory=RetentionSettings)
     limits: LimitsSettings = dataclasses.field(default_factory=LimitsSettings)
     jobs: JobsSettings = dataclasses.field(default_factory=JobsSettings)
+    http: HttpSettings = dataclasses.field(default_factory=HttpSettings)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import gc
 import platform
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
@@ -38,9 +38,12 @@ if TYPE_CHECKING:
 
     from thingjobs_broker.clock import Clock
     from thingjobs_broker.config import ServiceSettings
+    from thingjobs_broker.core.outcome import Outcome
     from thingjobs_broker.core.records import ServiceStarted
 
 log = structlog.get_logger()
+
+Answer = TypeVar("Answer")
 
 ADVANCE_CLOCK: Final = "AdvanceClock"
 
@@ -141,9 +144,10 @@ class ServiceHost:
             control = topics.parse_control(topic, self._root)
             if control is None:
                 settled()
-            elif control.operation == ADVANCE_CLOCK and self._standing_clock is not None:
-                move = self._move(runner, self._standing_clock, payload)
-                self._after(move, lambda: runner.call(control, payload, by or control.client_id, settled))
+            elif control.operation == ADVANCE_CLOCK:
+                self.advance_clock(
+                    payload, lambda: runner.call(control, payload, by or control.client_id, settled)
+                )
             else:
                 runner.call(control, payload, by or control.client_id, settled)
         except Exception as error:
@@ -151,6 +155,31 @@ class ServiceHost:
             log.exception("A request failed", action="request_failed", topic=topic)
             self.fail(error)
         return 0
+
+    def answer(
+        self,
+        ask: Callable[[JobsService, int], tuple[Answer, Outcome]],
+        unavailable: Answer,
+        answered: Callable[[Answer], None],
+    ) -> None:
+        """Bring a request of another front end to the core; see `Runner.answer`."""
+        if self.failure is not None or self.runner is None:
+            answered(unavailable)
+            return
+        try:
+            self.runner.answer(ask, unavailable, answered)
+        except Exception as error:
+            # A fault in the rules, as in `receive`.
+            log.exception("A request failed", action="request_failed")
+            self.fail(error)
+            answered(unavailable)
+
+    def advance_clock(self, payload: bytes, then: Callable[[], None]) -> None:
+        """Let time pass as AdvanceClock asks, if the clock stands still; then go on."""
+        if self.runner is None or self._standing_clock is None:
+            then()
+        else:
+            self._after(self._move(self.runner, self._standing_clock, payload), then)
 
     async def _move(self, runner: Runner, clock: StandingClock, payload: bytes) -> None:
         """Let time pass as it would by itself: from one thing that falls due to the next."""

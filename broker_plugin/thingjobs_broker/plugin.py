@@ -24,6 +24,7 @@ from thingjobs_broker.config import Settings
 from thingjobs_broker.core.outcome import Message
 from thingjobs_broker.front import Client, Front, FrontLimits, ReplyTo
 from thingjobs_broker.host import ServiceHost, StartError
+from thingjobs_broker.http import http_front
 from thingjobs_broker.presence import Connections
 from thingjobs_broker.responses import Responses
 from thingjobs_broker.runner import Runner
@@ -103,9 +104,10 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         self.settings: Settings = self.config
         self.on_failure: Callable[[BaseException], None] = self._exit
         self.listening: list[str] = []
-        """The bound addresses as URLs, mqtt:// or mqtts://."""
+        """The bound addresses as URLs: mqtt://, mqtts://, http:// or https://."""
         self.front: Front | None = None
         self._host = ServiceHost(self.settings, self._failed)
+        self._http = http_front(self.settings, self._host)
         self._responses = Responses(self.settings.topic_root)
         self._rights: dict[Client, Rights] = {}
         self._presence: Connections | None = None
@@ -154,6 +156,9 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
             tls = server_context(self.settings) if self.settings.tls_listen else None
             for address in self.settings.tls_listen:
                 await self._listen(self.front, address, tls)
+            if self._http is not None:
+                await self._http.start()
+                self.listening.append(self._http.url)
         except StartError as error:
             self._host.fail(error)
         else:
@@ -175,6 +180,8 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
 
     async def on_broker_pre_shutdown(self) -> None:
         """Commit what is in hand while the clients are connected, then let go of them and of the disk."""
+        if self._http is not None:
+            await self._http.close()
         await self._host.finish()
         if self.front is not None:
             await self.front.close()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
 from thingjobs_broker.commits import Commits, Publisher, Waiting
 from thingjobs_broker.core.records import ClockStepped
+from thingjobs_broker.core.outcome import Outcome
 from thingjobs_broker.core.service import JobsService, control_unavailable, device_unavailable
 from thingjobs_broker.store.errors import JournalFailed, SnapshotFailed
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from thingjobs_broker.clock import Clock
-    from thingjobs_broker.core.outcome import Outcome
     from thingjobs_broker.core.retention import Cursor
     from thingjobs_broker.core.state import State
     from thingjobs_broker.store.store import Store
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Publisher", "Runner"]
 
 log = structlog.get_logger()
+
+Answer = TypeVar("Answer")
 
 CLOCK_CHECK_SECONDS: Final = 10
 """How soon a correction of the wall clock is followed, and a disk that others have filled is noticed."""
@@ -133,6 +135,29 @@ class Runner:
             outcome = self._service.connection_changed(thing_name, self._clock.now_ms())
             if outcome.records:
                 self.commits.add(outcome)
+
+    def answer(
+        self,
+        ask: Callable[[JobsService, int], tuple[Answer, Outcome]],
+        unavailable: Answer,
+        answered: Callable[[Answer], None],
+    ) -> None:
+        """Somebody asks who wants the answer itself, not a message: `answered` gets it once it may be told.
+
+        Where the disk has lost what the answer tells, or nobody can look into it, that is `unavailable`.
+        """
+        service = self._service
+        if service is None or self._stopped:
+            answered(unavailable)
+            return
+        answer, outcome = ask(service, self._clock.now_ms())
+        told = [answer]
+
+        def lost(_now_ms: int) -> Outcome:
+            told[0] = unavailable
+            return Outcome([], [])
+
+        self.commits.add(outcome, lambda: answered(told[0]), lost)
 
     def next_deadline_ms(self) -> int | None:
         """Return when something falls due, None for never, or while nothing can be done about it."""

@@ -80,6 +80,8 @@ async def _serve(settings: Settings) -> int:
 
 async def _serve_beside(settings: SidecarSettings) -> int:
     def ready() -> None:
+        if sidecar.listening:
+            print(f"listening on {sidecar.listening}", flush=True)  # noqa: T201
         print(f"serving beside {settings.broker}", flush=True)  # noqa: T201 - scripts wait for it
 
     sidecar = Sidecar(settings, ready)

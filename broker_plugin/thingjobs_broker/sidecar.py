@@ -19,6 +19,7 @@ from thingjobs_broker.access import access_of, device_of, stranger_of
 from thingjobs_broker.floods import Floods
 from thingjobs_broker.forgery import NotLetIn, NotTheService, may_forge
 from thingjobs_broker.host import ServiceHost, StartError
+from thingjobs_broker.http import http_front
 from thingjobs_broker.outbox import Outbox
 from thingjobs_broker.paho_link import Accepted, ConnectionLost, untested
 from thingjobs_broker.responses import Responses
@@ -81,6 +82,9 @@ class Sidecar:
         if complaint := untested():
             raise StartError(complaint)
         self.host = ServiceHost(settings, self._failed)
+        self.listening = ""
+        """The URL of the HTTP listener, if there is one."""
+        self._http = http_front(settings, self.host)
         self._access = access_of(settings, receive_maximum=REQUESTS_IN_HAND_MAX)
         self.host.serves_at(self._access.host)
         device = device_of(settings, self._access)
@@ -123,8 +127,13 @@ class Sidecar:
         try:
             await self.host.open()
             self.host.start(self)
+            if self._http is not None:
+                await self._http.start()
+                self.listening = self._http.url
             await self._serve_until_stopped()
         finally:
+            if self._http is not None:
+                await self._http.close()
             await self.host.release()
             log.info("The jobs service has stopped", action="stopped")
 
@@ -135,6 +144,8 @@ class Sidecar:
         stopping.cancel()
         # What arrives from now on stays with the broker, for the next start.
         self._is_finishing = True
+        if self._http is not None:
+            await self._http.close()
         await self.host.finish()
         await self._hand_over_answers()
         serving.cancel()

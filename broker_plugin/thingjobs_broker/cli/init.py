@@ -129,18 +129,27 @@ def device(  # noqa: PLR0917 - typer makes options of them
     end(lambda: _run(directory, work, Output(as_json=as_json)))
 
 
-@app.command("operator", epilog=examples_epilog("thingjobs init operator ada"))
+@app.command(
+    "operator",
+    epilog=examples_epilog("thingjobs init operator ada", "thingjobs init operator dashboard --read-only"),
+)
 def operator(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The operator's user name.")],
     directory: Directory = DEFAULT_DIRECTORY,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="An access key that may change nothing, and no password.")
+    ] = False,
     renew: Renew = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make an operator's password, and tell the broker that the user is an operator."""
+    """Make an operator's password and access key, and tell the broker that the user is an operator."""
 
     def work(setup: "Setup") -> list[str]:
-        login = setup.add_operator(name, renew=renew)
-        return [_RELOAD, f". {login.environment} && thingjobs job list"]
+        login = setup.add_operator(name, read_only=read_only, renew=renew)
+        aws = (
+            f"AWS_SHARED_CREDENTIALS_FILE={login.credentials} AWS_CA_BUNDLE={login.ca} aws iot list-jobs ..."
+        )
+        return [aws] if read_only else [_RELOAD, f". {login.environment} && thingjobs job list", aws]
 
     end(lambda: _run(directory, work, Output(as_json=as_json)))
 

@@ -41,3 +41,21 @@ TestClock = Annotated[
 Config = Annotated[
     str | None, typer.Option(envvar="THINGJOBS_CONFIG", metavar="FILE", help="Settings as a TOML file.")
 ]
+
+Http = Annotated[
+    str | None,
+    typer.Option("--http", metavar="HOST:PORT", help="Also serve the HTTP API of AWS IoT. \\[default: off]"),
+]
+HttpAccessKeys = Annotated[
+    str | None,
+    typer.Option("--http-access-keys", metavar="FILE", help="Whose signed requests are served."),
+]
+HttpAnonymous = Annotated[
+    bool | None,
+    typer.Option("--http-anonymous", help="Serve HTTP requests that nobody has signed; on loopback only."),
+]
+HttpTls = Annotated[bool | None, typer.Option("--http-tls/--no-http-tls", help="Speak HTTPS, or not.")]
+MotoCompat = Annotated[
+    bool | None,
+    typer.Option("--moto-compat", help="Stand in for moto's server in tests; on loopback only."),
+]

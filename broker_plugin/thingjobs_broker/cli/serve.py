@@ -6,7 +6,18 @@ import typer
 
 from thingjobs_broker.cli.command import end, examples_epilog
 from thingjobs_broker.cli.exit_codes import ExitCode
-from thingjobs_broker.cli.options import Config, DataDir, JsonLogs, LogLevel, TestClock
+from thingjobs_broker.cli.options import (
+    Config,
+    DataDir,
+    Http,
+    HttpAccessKeys,
+    HttpAnonymous,
+    HttpTls,
+    JsonLogs,
+    LogLevel,
+    MotoCompat,
+    TestClock,
+)
 from thingjobs_broker.cli.settings import find_settings
 from thingjobs_broker.config import SidecarSettings
 
@@ -52,6 +63,11 @@ def serve(
         str | None, typer.Option(metavar="ID", help="The MQTT client id. \\[default: thingjobs-service]")
     ] = None,
     mqtt_version: Annotated[str | None, typer.Option(metavar="5|3.1.1", help="\\[default: 5]")] = None,
+    http: Http = None,
+    http_access_keys: HttpAccessKeys = None,
+    http_anonymous: HttpAnonymous = None,
+    http_tls: HttpTls = None,
+    moto_compat: MotoCompat = None,
     log_level: LogLevel = None,
     json_logs: JsonLogs = None,
     test_clock: TestClock = None,
@@ -72,6 +88,11 @@ def serve(
         "key_file": key_file,
         "client_id": client_id,
         "mqtt_version": mqtt_version,
+        "http.listen": http,
+        "http.access_keys": http_access_keys,
+        "http.anonymous": http_anonymous,
+        "http.tls": http_tls,
+        "http.moto_compat": moto_compat,
         "log_level": log_level,
         "json_logs": json_logs,
         "test_clock": test_clock,

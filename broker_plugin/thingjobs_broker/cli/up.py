@@ -6,7 +6,18 @@ import typer
 
 from thingjobs_broker.cli.command import end, examples_epilog
 from thingjobs_broker.cli.exit_codes import ExitCode
-from thingjobs_broker.cli.options import Config, DataDir, JsonLogs, LogLevel, TestClock
+from thingjobs_broker.cli.options import (
+    Config,
+    DataDir,
+    Http,
+    HttpAccessKeys,
+    HttpAnonymous,
+    HttpTls,
+    JsonLogs,
+    LogLevel,
+    MotoCompat,
+    TestClock,
+)
 from thingjobs_broker.cli.settings import find_settings
 from thingjobs_broker.config import Settings
 
@@ -42,6 +53,11 @@ def up(
     operator: Annotated[
         list[str] | None, typer.Option(metavar="USER", help="Who may manage jobs; may be repeated.")
     ] = None,
+    http: Http = None,
+    http_access_keys: HttpAccessKeys = None,
+    http_anonymous: HttpAnonymous = None,
+    http_tls: HttpTls = None,
+    moto_compat: MotoCompat = None,
     log_level: LogLevel = None,
     json_logs: JsonLogs = None,
     test_clock: TestClock = None,
@@ -57,6 +73,11 @@ def up(
         "anonymous": anonymous,
         "password_file": password_file,
         "operators": operator or None,
+        "http.listen": http,
+        "http.access_keys": http_access_keys,
+        "http.anonymous": http_anonymous,
+        "http.tls": http_tls,
+        "http.moto_compat": moto_compat,
         "log_level": log_level,
         "json_logs": json_logs,
         "test_clock": test_clock,

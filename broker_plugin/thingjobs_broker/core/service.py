@@ -105,12 +105,32 @@ class JobsService:
             return _refused(request.topic, RequestThrottled(message), payload, now_ms, wait_ms)
         step = self._step(now_ms)
         try:
-            body: Wire = self._answer(step, request, payload)
+            body: Wire = self._answer(step, request, payload, by_device=True)
             suffix = topics.ACCEPTED
         except Rejected as refusal:
             body, suffix = _rejected_body(refusal, now_ms), topics.REJECTED
         step.reply(f"{request.topic}/{suffix}", body)
         return self._finish(step)
+
+    def ask(
+        self, request: topics.RequestTopic, payload: bytes, now_ms: int
+    ) -> tuple[Wire | Rejected, Outcome]:
+        """Answer what somebody asks in the name of a device; return the answer or the refusal beside the
+        outcome, as `execute` does.
+
+        No thing comes to be by it: it is not the device that speaks.
+        """
+        wait_ms = self._take_token(request.thing_name, now_ms)
+        if wait_ms:
+            message = f"Thing {request.thing_name} asks too fast; try again in {wait_ms} ms"
+            return RequestThrottled(message), Outcome([], [], wait_ms)
+        step = self._step(now_ms)
+        answer: Wire | Rejected
+        try:
+            answer = self._answer(step, request, payload, by_device=False)
+        except Rejected as refusal:
+            answer = refusal
+        return answer, self._finish(step)
 
     def refuse(self, topic: str, refusal: Rejected, now_ms: int, payload: bytes = b"") -> Outcome:
         """Answer a request that cannot be handled at all, such as one on an unknown topic (A23).
@@ -142,14 +162,14 @@ class JobsService:
         return self._finish(step)
 
     def execute(
-        self, operation: str, payload: bytes, by: str, now_ms: int
+        self, operation: str, payload: bytes, by: str, now_ms: int, naming: Naming | None = None
     ) -> tuple[dict[str, Any] | ControlError, Outcome]:
         """Carry out a control-plane operation; return its answer or its refusal beside the outcome, for other
-        front ends.
+        front ends. `naming` takes the place of the service's own.
 
         A refused operation changes nothing; its outcome is empty but for timers that had run out.
         """
-        step = self._step(now_ms)
+        step = self._step(now_ms, naming)
         answer: dict[str, Any] | ControlError
         try:
             answer = self._execute(step, operation, payload, by)
@@ -228,12 +248,17 @@ class JobsService:
 
     # Helpers
 
-    def _step(self, now_ms: int) -> Step:
+    def _step(self, now_ms: int, naming: Naming | None = None) -> Step:
         return Step(
-            self.state, self.naming, self._new_id, now_ms, read_only=self.read_only, ports=self._ports
+            self.state,
+            naming or self.naming,
+            self._new_id,
+            now_ms,
+            read_only=self.read_only,
+            ports=self._ports,
         )
 
-    def _answer(self, step: Step, request: topics.RequestTopic, payload: bytes) -> Wire:
+    def _answer(self, step: Step, request: topics.RequestTopic, payload: bytes, *, by_device: bool) -> Wire:
         """Decode and carry out a request; the order of the checks is that of data plane 3.4."""
         body = decode_request(request.api, payload)
         try:
@@ -241,8 +266,9 @@ class JobsService:
             if request.job_id and (thing is None or request.job_id not in thing.executions):
                 _check_job_id(request)
             if thing is None:
-                thing = self._register(step, request)
-            self._last_seen_ms[thing.thing_name] = step.now_ms
+                thing = self._register(step, request, may=by_device and self._auto_register)
+            if by_device:
+                self._last_seen_ms[thing.thing_name] = step.now_ms
             return HANDLERS[request.api](step, thing, request.job_id, body)
         except Rejected as refusal:
             refusal.client_token = body.client_token
@@ -250,7 +276,7 @@ class JobsService:
         except CannotStore:
             raise InternalError(CANNOT_STORE, client_token=body.client_token) from None
 
-    def _register(self, step: Step, request: topics.RequestTopic) -> Thing:
+    def _register(self, step: Step, request: topics.RequestTopic, *, may: bool) -> Thing:
         """Make a thing of a device that asks for its jobs; a request about one job is refused and so changes
         nothing.
         """
@@ -258,7 +284,7 @@ class JobsService:
         if not _is_thing_name(thing_name):
             message = f"thingName {thing_name[:140]!r} must be 1 to 128 characters of [a-zA-Z0-9:_-]"
             raise InvalidRequest(message)
-        if not self._auto_register or request.job_id not in ("", topics.NEXT_JOB_ID):
+        if not may or request.job_id not in ("", topics.NEXT_JOB_ID):
             message = f"Thing {thing_name} not found"
             raise ResourceNotFound(message)
         return membership.create_thing(step, thing_name, by="auto_register")

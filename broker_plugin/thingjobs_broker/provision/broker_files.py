@@ -100,6 +100,7 @@ def embedded_settings(layout: Layout, operators: list[str]) -> dict[str, Any]:
         "password_file": str(layout.passwords),
         "operators": operators,
         "data_dir": str(layout.broker / "data"),
+        "http": {"access_keys": str(layout.access_keys), "tls": True},
     }
 
 
@@ -147,8 +148,13 @@ def with_operator(text: str, name: str, file: Path) -> str:
 
 
 def toml(settings: dict[str, Any]) -> str:
-    """Return flat settings as TOML. JSON's texts and lists are TOML's, too."""
-    return "".join(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
+    """Return settings as TOML, those of a table with dotted names. JSON's texts and lists are TOML's, too."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= (
+            {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+        )
+    return "".join(f"{name} = {_quoted(value)}\n" for name, value in flat.items())
 
 
 def _quoted(value: object) -> str:

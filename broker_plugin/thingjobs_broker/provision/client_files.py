@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thingjobs_broker.provision.broker_files import PLAIN_PORT, toml
 from thingjobs_broker.provision.names import CHECK, SERVICE
@@ -11,7 +11,7 @@ from thingjobs_broker.provision.names import CHECK, SERVICE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from thingjobs_broker.provision.layout import Login
+    from thingjobs_broker.provision.layout import Layout, Login
 
 
 def broker_url(host: str, port: int, user: str = "") -> str:
@@ -30,14 +30,20 @@ def agent_toml(name: str, url: str, login: Login, *, certificate: bool) -> str:
     return "# The settings of thingjobs-agent run --config.\n" + toml(settings)
 
 
-def serve_toml(password: str, check_password: str, data_dir: Path) -> str:
+def serve_toml(password: str, check_password: str, data_dir: Path, layout: Layout) -> str:
     """Return the settings of the service beside Mosquitto on the same machine."""
-    settings = {
+    settings: dict[str, Any] = {
         "broker": f"mqtt://{SERVICE}@127.0.0.1:{PLAIN_PORT}",
         "password": password,
         "check_user": CHECK,
         "check_password": check_password,
         "data_dir": str(data_dir),
+        "http": {
+            "access_keys": str(layout.access_keys),
+            "tls": True,
+            "tls_certificate": str(layout.server_certificate),
+            "tls_key": str(layout.server_key),
+        },
     }
     return "# The settings of thingjobs serve --config. Keep it secret: it holds passwords.\n" + toml(
         settings

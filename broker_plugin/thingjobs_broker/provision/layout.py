@@ -53,6 +53,11 @@ class Login:
         return self.root / "operator.sh"
 
     @property
+    def credentials(self) -> Path:
+        """Return an operator's access key, as AWS's SDKs and commands read it."""
+        return self.root / "credentials"
+
+    @property
     def service_settings(self) -> Path:
         """Return the settings of the service."""
         return self.root / "serve.toml"
@@ -108,6 +113,11 @@ class Layout:
     def passwords(self) -> Path:
         """Return the password file."""
         return self.broker / "passwd"
+
+    @property
+    def access_keys(self) -> Path:
+        """Return the access keys of all operators, which the service reads."""
+        return self.broker / "access_keys"
 
     @property
     def mosquitto_conf(self) -> Path:

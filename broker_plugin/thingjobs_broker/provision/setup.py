@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from thingjobs_broker.authentication import verify_password
-from thingjobs_broker.provision import broker_files, client_files, names, passwords
+from thingjobs_broker.http.access_keys import Role
+from thingjobs_broker.provision import access_keys, broker_files, client_files, names, passwords
 from thingjobs_broker.provision.errors import ProvisionError
 from thingjobs_broker.provision.files import Files, alone, read
 from thingjobs_broker.provision.keys import KeyRoom
@@ -81,11 +82,16 @@ class Setup:
             for directory in sorted(layout.operators.iterdir()):
                 self._register_operator(directory.name)
 
-    def add_operator(self, name: str, *, renew: bool = False) -> Login:
-        """Give an operator a password; with `renew` a new one.
+    def add_operator(self, name: str, *, read_only: bool = False, renew: bool = False) -> Login:
+        """Give an operator a password and an access key; with `renew` new ones.
+
+        Args:
+            name: the user name.
+            read_only: an access key that changes nothing, and no password: MQTT knows no such role.
+            renew: what there was is refused from then on.
 
         Raises:
-            ProvisionError: the name is none or a device's, or nothing was set up here.
+            ProvisionError: the name is none or a device's, nothing was set up here, or it has another role.
 
         """
         names.check_operator(name)
@@ -95,8 +101,15 @@ class Setup:
             is_device = self.layout.device(name).root.exists() or bool(self._keys.issued_to(name))
             if is_device or (not login.root.exists() and self._has_password(name)):
                 raise ProvisionError(f"{name} is a device, which cannot be an operator; choose another name")
-            self._make_operator(name, renew=renew)
-            self._register_operator(name)
+            self._check_role(name, Role.READ_ONLY if read_only else Role.OPERATOR)
+            if read_only:
+                if self._has_password(name):
+                    raise ProvisionError(f"{name} is an operator with a password; choose another name")
+                self._make_access_key(name, login, Role.READ_ONLY, renew=renew)
+                self.files.make(login.ca, read(self.layout.ca_certificate))
+            else:
+                self._make_operator(name, renew=renew)
+                self._register_operator(name)
         return login
 
     def add_device(
@@ -175,6 +188,13 @@ class Setup:
         if self.layout.operator(name).root.exists():
             raise ProvisionError(f"{name} is an operator, {hint}")
 
+    def _check_role(self, name: str, role: Role) -> None:
+        """Refuse to make more, or less, of an operator than it was."""
+        keys = self.layout.access_keys
+        known = access_keys.role_of(read(keys), name) if keys.exists() else None
+        if known not in (None, role):
+            raise ProvisionError(f"{name} has an access key that is {known}; choose another name")
+
     def _check_credential(self, name: str, login: Login, *, certificate: bool) -> None:
         """Refuse what would leave a device with two credentials, or with one that nobody has."""
         if certificate:
@@ -199,7 +219,7 @@ class Setup:
         self._make_password(names.SERVICE, layout.service, renew=False)
         self._make_password(names.CHECK, layout.check, renew=False)
         service, check = (read(login.password).strip() for login in (layout.service, layout.check))
-        settings = client_files.serve_toml(service, check, layout.service.root / "data")
+        settings = client_files.serve_toml(service, check, layout.service.root / "data", layout)
         files.make(layout.service.service_settings, settings)
 
     def _make_embedded(self) -> None:
@@ -213,6 +233,7 @@ class Setup:
         self.files.make(login.ca, read(self.layout.ca_certificate))
         url = client_files.broker_url(self._keys.server_hosts()[0], broker_files.TLS_PORT, name)
         self.files.make(login.environment, client_files.operator_sh(url, login))
+        self._make_access_key(name, login, Role.OPERATOR, renew=renew)
 
     def _register_operator(self, name: str) -> None:
         """Tell each broker that was set up."""
@@ -243,6 +264,18 @@ class Setup:
         password = read(login.password).strip()
         self.files.keep(login.password)
         self.files.replace(self.layout.passwords, passwords.with_user(text, name, password))
+
+    def _make_access_key(self, name: str, login: Login, role: Role, *, renew: bool) -> None:
+        """Make an access key and its line in the service's file; one of the two alone is made anew."""
+        keys = self.layout.access_keys
+        text = read(keys) if keys.exists() else ""
+        if access_keys.role_of(text, name) is not None and login.credentials.exists() and not renew:
+            self.files.keep(login.credentials)
+            self.files.keep(keys)
+            return
+        key = access_keys.new_key()
+        self.files.replace(keys, access_keys.with_key(text, key, role, name))
+        self.files.replace(login.credentials, access_keys.credentials(key))
 
     def _lock_out(self, name: str, login: Login, *, password: bool) -> None:
         """Take away a device's certificate, and its password too if that is not replaced anyway."""

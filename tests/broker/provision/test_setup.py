@@ -155,6 +155,8 @@ def test_thingjobs_up_takes_the_settings(tmp_path: Path) -> None:
     assert yaml_file["listeners"] == wanted["listeners"]
     assert list(yaml_file["plugins"]) == list(wanted["plugins"])
     plugin, settings_of_plugin = next(iter(yaml_file["plugins"].items()))
+    http = settings_of_plugin.pop("http")
+    assert wanted["plugins"][plugin]["http"].items() >= http.items()
     assert wanted["plugins"][plugin].items() >= settings_of_plugin.items()
 
 

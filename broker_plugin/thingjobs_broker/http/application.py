@@ -1,0 +1,98 @@
+"""The HTTP front as a whole: checks its settings, puts its parts together, listens and stops.
+
+It comes to life beside whichever adapter serves MQTT, on the same loop and the same host.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from thingjobs_broker.broker_url import is_loopback
+from thingjobs_broker.host import StartError
+from thingjobs_broker.http import checks
+from thingjobs_broker.http.api import AwsApi
+from thingjobs_broker.http.doorman import Doorman
+from thingjobs_broker.http.server import HttpServer
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from thingjobs_broker.config import ServiceSettings
+    from thingjobs_broker.host import ServiceHost
+
+log = structlog.get_logger()
+
+
+class HttpFront:
+    """The HTTP API of a service.
+
+    Raises:
+        StartError: its settings cannot work.
+
+    """
+
+    def __init__(self, settings: ServiceSettings, host: ServiceHost) -> None:
+        self._settings = settings
+        self._http = settings.http
+        self._host = host
+        self._address = checks.parse_address(self._http.listen)
+        self._keys = checks.access_keys(self._http, self._address[0])
+        self._tls = checks.tls_context(settings)
+        self.url = ""
+        """Where it listens, once it does."""
+        self._server = HttpServer(self._app(), self._http.connections_max)
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            StartError: the address cannot be bound.
+
+        """
+        try:
+            host, port = await self._server.listen(*self._address, self._tls)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StartError(
+                f"cannot listen on {self._http.listen}: {reason}; choose another --http"
+            ) from None
+        if self._tls is None and not is_loopback(host):
+            log.warning("HTTP requests travel in clear", action="plain_http", listen=self._http.listen)
+        if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is looked at
+            host = platform.node()
+        host = f"[{host}]" if ":" in host else host
+        self._host.endpoints["iot:Jobs"] = f"{host}:{port}"
+        self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
+
+    async def close(self) -> None:
+        """Answer what is in hand and take nothing more."""
+        await self._server.close()
+
+    def _app(self) -> Starlette:
+        api = AwsApi(self._host, Doorman(self._keys, time.time))
+        return Starlette(
+            routes=[
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/{path:path}", api),
+            ]
+        )
+
+    async def _healthz(self, _: Request) -> Response:
+        """Tell whether the process does its work: it answers."""
+        return PlainTextResponse("ok\n")
+
+    async def _readyz(self, _: Request) -> Response:
+        """Tell whether requests are served and changes taken."""
+        runner = self._host.runner
+        if self._host.failure is None and runner is not None and runner.is_writable:
+            return PlainTextResponse("ready\n")
+        return PlainTextResponse("changes are refused\n", 503)
