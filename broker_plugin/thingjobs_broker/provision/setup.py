@@ -270,8 +270,8 @@ class Setup:
         keys = self.layout.access_keys
         text = read(keys) if keys.exists() else ""
         if access_keys.role_of(text, name) is not None and login.credentials.exists() and not renew:
-            self.files.keep(login.credentials)
             self.files.keep(keys)
+            self.files.keep(login.credentials)
             return
         key = access_keys.new_key()
         self.files.replace(keys, access_keys.with_key(text, key, role, name))
