@@ -86,6 +86,12 @@ class Commits:
         self._durable_position = store.position
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._closed = False
+        self.observe_sync: Callable[[float], None] | None = None
+        """Who counts syncs: gets the seconds that appending and syncing took."""
+
+    def __len__(self) -> int:
+        """How many outcomes wait for the disk, those that it is busy with left out."""
+        return len(self._queue)
 
     def add(
         self,
@@ -165,10 +171,12 @@ class Commits:
             return
         entries, self._entries = self._entries, []
         self._syncing = self._loop.run_in_executor(self._disk, self._store.append, entries)
-        self._syncing.add_done_callback(partial(self._synced, batch))
+        self._syncing.add_done_callback(partial(self._synced, batch, self._loop.time()))
 
-    def _synced(self, batch: list[Waiting], done: asyncio.Future[bool]) -> None:
+    def _synced(self, batch: list[Waiting], began: float, done: asyncio.Future[bool]) -> None:
         self._syncing = None
+        if self.observe_sync is not None:
+            self.observe_sync(self._loop.time() - began)
         self._durable_position = self._store.position
         error = done.exception()
         if error is not None:

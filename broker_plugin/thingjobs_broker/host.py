@@ -221,6 +221,10 @@ class ServiceHost:
                 self._snapshotter.cancel()
             self._failed(error)
 
+    def snapshot_age_seconds(self) -> float:
+        """Return how long ago the newest snapshot was finished."""
+        return self._snapshotter.age_seconds() if self._snapshotter is not None else 0.0
+
     async def finish(self) -> None:
         """Commit and publish what is in hand."""
         for move in self._moves:

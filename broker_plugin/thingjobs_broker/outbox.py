@@ -72,6 +72,11 @@ class Outbox:
         """Messages that are not confirmed, and acknowledgments that wait behind them."""
         return len(self._unconfirmed) + len(self._waiting)
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether there is a connection."""
+        return self._link is not None
+
     def attach(self, link: Link, receive_maximum: int, packet_bytes_max: int, absent_seconds: float) -> None:
         """Go on over a new connection; what was not confirmed on the one before is sent again."""
         if absent_seconds > REPLY_SECONDS_MAX:

@@ -107,7 +107,7 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         """The bound addresses as URLs: mqtt://, mqtts://, http:// or https://."""
         self.front: Front | None = None
         self._host = ServiceHost(self.settings, self._failed)
-        self._http = http_front(self.settings, self._host)
+        self._http = http_front(self.settings, self._host, self._gauges)
         self._responses = Responses(self.settings.topic_root)
         self._rights: dict[Client, Rights] = {}
         self._presence: Connections | None = None
@@ -274,6 +274,11 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         """Let a batch out."""
         assert self.front is not None
         self.front.flush()
+
+    def _gauges(self) -> dict[str, float]:
+        """Tell what `/metrics` shows of the broker, which is this process."""
+        clients = self.front.stats.clients if self.front is not None else 0
+        return {"thingjobs_broker_connected": 1.0, "thingjobs_mqtt_clients": float(clients)}
 
     # Failure
 

@@ -7,8 +7,9 @@ writes again; nothing has to be restarted for that.
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import structlog
 
@@ -33,6 +34,9 @@ __all__ = ["Publisher", "Runner"]
 log = structlog.get_logger()
 
 Answer = TypeVar("Answer")
+
+RequestObserver: TypeAlias = "Callable[[str, Outcome, float], None]"
+"""Gets the operation, what came of it, and the seconds until its answer has left."""
 
 CLOCK_CHECK_SECONDS: Final = 10
 """How soon a correction of the wall clock is followed, and a disk that others have filled is noticed."""
@@ -64,6 +68,8 @@ class Runner:
         self._clock = clock
         self._failed = failed
         self._loop = asyncio.get_running_loop()
+        self.observe: RequestObserver | None = None
+        """Who counts requests; none by default, so that nobody pays for what is not looked at."""
         self._service: JobsService | None = new_service(state)
         """None while what is durable is being read again."""
         self._mending: asyncio.Task[None] | None = None
@@ -111,7 +117,9 @@ class Runner:
     def handle(self, request: RequestTopic, payload: bytes, settled: Callable[[], None] | None) -> int:
         """A device asks; `settled` is called when the answer may leave. See `Outcome.wait_ms`."""
         refusal = partial(device_unavailable, request.topic, payload)
-        return self._ask(lambda service, now_ms: service.handle(request, payload, now_ms), refusal, settled)
+        return self._ask(
+            lambda service, now_ms: service.handle(request, payload, now_ms), refusal, settled, request.api
+        )
 
     def refuse(
         self, topic: str, refusal: Rejected, payload: bytes, settled: Callable[[], None] | None
@@ -127,7 +135,12 @@ class Runner:
     ) -> None:
         """An operator asks."""
         refusal = partial(control_unavailable, request.topic, payload)
-        self._ask(lambda service, now_ms: service.call(request, payload, by, now_ms), refusal, settled)
+        self._ask(
+            lambda service, now_ms: service.call(request, payload, by, now_ms),
+            refusal,
+            settled,
+            request.operation,
+        )
 
     def connection_changed(self, thing_name: str) -> None:
         """A thing came or went."""
@@ -163,6 +176,12 @@ class Runner:
         """Return when something falls due, None for never, or while nothing can be done about it."""
         return self._service.next_deadline_ms() if self._service is not None and self.is_writable else None
 
+    def lag_ms(self) -> int:
+        """Return for how long something has been due that was not done yet."""
+        due_ms = self.next_deadline_ms()
+        # 0 stands for at once, not for 1970.
+        return max(0, self._clock.now_ms() - due_ms) if due_ms else 0
+
     def clock_moved(self) -> None:
         """Look at the timers now: the clock was moved by hand."""
         self._fire_timers()
@@ -191,11 +210,28 @@ class Runner:
         ask: Callable[[JobsService, int], Outcome],
         refusal: Callable[[int], Outcome],
         settled: Callable[[], None] | None,
+        operation: str = "",
     ) -> int:
+        began = time.perf_counter() if self.observe is not None else 0.0
         service, now_ms = self._service, self._clock.now_ms()
         outcome = ask(service, now_ms) if service is not None else refusal(now_ms)
+        if self.observe is not None:
+            settled = partial(self._observed, self.observe, operation, outcome, began, settled)
         self.commits.add(outcome, settled, refusal)
         return outcome.wait_ms
+
+    @staticmethod
+    def _observed(
+        observe: RequestObserver,
+        operation: str,
+        outcome: Outcome,
+        began: float,
+        settled: Callable[[], None] | None,
+    ) -> None:
+        """Let a request be counted whose answer has left."""
+        observe(operation, outcome, time.perf_counter() - began)
+        if settled is not None:
+            settled()
 
     # The disk
 

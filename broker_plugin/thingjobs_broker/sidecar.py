@@ -84,7 +84,7 @@ class Sidecar:
         self.host = ServiceHost(settings, self._failed)
         self.listening = ""
         """The URL of the HTTP listener, if there is one."""
-        self._http = http_front(settings, self.host)
+        self._http = http_front(settings, self.host, self._gauges)
         self._access = access_of(settings, receive_maximum=REQUESTS_IN_HAND_MAX)
         self.host.serves_at(self._access.host)
         device = device_of(settings, self._access)
@@ -353,6 +353,13 @@ class Sidecar:
         """Let a batch out."""
         if self._connection is not None:
             self._connection.link.flush()
+
+    def _gauges(self) -> dict[str, float]:
+        """Tell what `/metrics` shows of the broker."""
+        return {
+            "thingjobs_broker_connected": float(self._connection is not None and self._outbox.is_attached),
+            "thingjobs_outbox_messages": float(len(self._outbox)),
+        }
 
     def _failed(self, _: BaseException) -> None:
         self._stopping.set()

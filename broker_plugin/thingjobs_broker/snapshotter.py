@@ -86,6 +86,10 @@ class Snapshotter:
             await asyncio.wait([self._task])
         await asyncio.get_running_loop().run_in_executor(None, self._writing.shutdown)
 
+    def age_seconds(self) -> float:
+        """Return how long ago the newest snapshot was finished, or the service started without one."""
+        return self._now() - self._finished_at
+
     def is_due(self) -> bool:
         """Tell whether a snapshot should be taken now."""
         new_bytes = self._runner.commits.entry_bytes - self._begun_bytes

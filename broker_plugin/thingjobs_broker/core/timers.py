@@ -24,6 +24,10 @@ class Timers:
         self._ticks: list[int] = []
         """A heap of the keys of `_buckets`."""
 
+    def __len__(self) -> int:
+        """How many looks are planned; some of them will find a later deadline, or none."""
+        return sum(map(len, self._buckets.values()))
+
     def schedule(self, execution: Execution, deadline_ms: int) -> None:
         """See to it that `execution` is looked at once `deadline_ms` has passed."""
         tick = -(-deadline_ms // TICK_MS)

@@ -11,13 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from thingjobs_broker.config import ServiceSettings
     from thingjobs_broker.host import ServiceHost
     from thingjobs_broker.http.application import HttpFront
 
 
-def http_front(settings: ServiceSettings, host: ServiceHost) -> HttpFront | None:
+def http_front(
+    settings: ServiceSettings, host: ServiceHost, gauges: Callable[[], dict[str, float]]
+) -> HttpFront | None:
     """Return the HTTP front, None where it is off: then none of its libraries is loaded.
+
+    `gauges` tells what only the adapter knows, by the names in `http.metrics.GAUGES`.
 
     Raises:
         StartError: its settings cannot work.
@@ -27,4 +33,4 @@ def http_front(settings: ServiceSettings, host: ServiceHost) -> HttpFront | None
         return None
     from thingjobs_broker.http.application import HttpFront  # noqa: PLC0415 - see above
 
-    return HttpFront(settings, host)
+    return HttpFront(settings, host, gauges)

@@ -10,8 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 import structlog
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from thingjobs_broker.broker_url import is_loopback
@@ -19,14 +20,17 @@ from thingjobs_broker.host import StartError
 from thingjobs_broker.http import checks
 from thingjobs_broker.http.api import AwsApi
 from thingjobs_broker.http.doorman import Doorman
+from thingjobs_broker.http.metrics import Metrics
 from thingjobs_broker.http.server import HttpServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from thingjobs_broker.config import ServiceSettings
     from thingjobs_broker.host import ServiceHost
+    from thingjobs_broker.http.metrics import Gauges
 
 log = structlog.get_logger()
 
@@ -39,13 +43,17 @@ class HttpFront:
 
     """
 
-    def __init__(self, settings: ServiceSettings, host: ServiceHost) -> None:
+    def __init__(
+        self, settings: ServiceSettings, host: ServiceHost, gauges: Callable[[], Gauges] = dict
+    ) -> None:
         self._settings = settings
         self._http = settings.http
         self._host = host
         self._address = checks.parse_address(self._http.listen)
         self._keys = checks.access_keys(self._http, self._address[0])
         self._tls = checks.tls_context(settings)
+        self._metrics = Metrics(host, self._all_gauges)
+        self._adapter_gauges = gauges
         self.url = ""
         """Where it listens, once it does."""
         self._server = HttpServer(self._app(), self._http.connections_max)
@@ -68,6 +76,7 @@ class HttpFront:
             log.warning("HTTP requests travel in clear", action="plain_http", listen=self._http.listen)
         if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is looked at
             host = platform.node()
+        self._metrics.start()
         host = f"[{host}]" if ":" in host else host
         self._host.endpoints["iot:Jobs"] = f"{host}:{port}"
         self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
@@ -77,11 +86,12 @@ class HttpFront:
         await self._server.close()
 
     def _app(self) -> Starlette:
-        api = AwsApi(self._host, Doorman(self._keys, time.time))
+        api = AwsApi(self._host, Doorman(self._keys, time.time), observe=self._metrics.http_request)
         return Starlette(
             routes=[
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
+                Route("/metrics", self._show_metrics),
                 Route("/{path:path}", api),
             ]
         )
@@ -96,3 +106,10 @@ class HttpFront:
         if self._host.failure is None and runner is not None and runner.is_writable:
             return PlainTextResponse("ready\n")
         return PlainTextResponse("changes are refused\n", 503)
+
+    async def _show_metrics(self, _: Request) -> Response:
+        """Tell everything that is counted, in Prometheus's words."""
+        return Response(await self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    def _all_gauges(self) -> Gauges:
+        return self._adapter_gauges() | {"thingjobs_http_connections": float(len(self._server))}

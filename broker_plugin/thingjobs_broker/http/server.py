@@ -129,6 +129,10 @@ class HttpServer:
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def __len__(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None) -> tuple[str, int]:
         """Accept clients; return the address that was bound.
 
