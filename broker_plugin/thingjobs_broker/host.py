@@ -18,6 +18,7 @@ from thingjobs_broker.artifacts import ArtifactDirectory, signing_key
 from thingjobs_broker.clock import StandingClock, SystemClock
 from thingjobs_broker.core.control import decode
 from thingjobs_broker.core.errors import ControlError
+from thingjobs_broker.core.moto_compat import ACCOUNT
 from thingjobs_broker.core.naming import Naming
 from thingjobs_broker.core.ports import NoPresences, Ports, Presences, Rules
 from thingjobs_broker.core.service import JobsService
@@ -253,7 +254,8 @@ class ServiceHost:
 
     def _new_service(self, state: State) -> JobsService:
         settings = self._settings
-        naming = Naming(settings.region, settings.account, settings.topic_root)
+        account = ACCOUNT if settings.http.moto_compat else settings.account
+        naming = Naming(settings.region, account, settings.topic_root)
         rate, burst = settings.limits.requests_per_second, settings.limits.requests_burst
         return JobsService(
             state,
@@ -273,6 +275,7 @@ class ServiceHost:
             windowed_jobs_cancel_at_limit=jobs.windowed_cancel_at_limit,
             timeout_minutes_default=jobs.timeout_default_minutes or None,
             timeout_minutes_maxima=(("the service", maximum),),
+            moto_compat=self._settings.http.moto_compat,
             expiry_minutes=jobs.expiry_minutes or None,
         )
         artifacts = self._artifacts

@@ -172,6 +172,18 @@ class Runner:
 
         self.commits.add(outcome, lambda: answered(told[0]), lost)
 
+    def clear(self, cleared: Callable[[], None]) -> None:
+        """Forget everything, on record; for test suites. `cleared` is called when that is durable."""
+        service = self._service
+        if service is None or not self.is_writable:
+            cleared()
+            return
+        outcome = service.clear(self._clock.now_ms())
+        # What the rules have derived from the state is gone with them.
+        self._service = self._new_service(service.state)
+        self.commits.add(outcome, cleared)
+        self._rearm()
+
     def next_deadline_ms(self) -> int | None:
         """Return when something falls due, None for never, or while nothing can be done about it."""
         return self._service.next_deadline_ms() if self._service is not None and self.is_writable else None

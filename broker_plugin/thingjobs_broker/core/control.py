@@ -24,6 +24,7 @@ from thingjobs_broker.core import (
     control_thing_types,
     control_things,
     control_timeouts,
+    moto_compat,
     operations,
     operations_indexing,
     operations_registry,
@@ -162,8 +163,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
 }
 
 
-def decode(operation: str, payload: bytes) -> tuple[Operation, Any]:
-    """Return the row of `operation` and its typed request.
+def decode(operation: str, payload: bytes, *, like_moto: bool = False) -> tuple[Operation, Any]:
+    """Return the row of `operation` and its typed request; `like_moto` takes what moto takes (11.2).
 
     Raises:
         InvalidRequestError: unknown operation, not a JSON object, or a member that breaks its constraint.
@@ -174,9 +175,10 @@ def decode(operation: str, payload: bytes) -> tuple[Operation, Any]:
         names = get_close_matches(operation[:80], OPERATIONS, 3, 0.3) or ["CreateJob", "DescribeJob"]
         message = f"Unknown operation {operation[:80]!r}; expected a name such as {', '.join(names)}"
         raise InvalidRequestError(message)
+    request_type = moto_compat.REQUESTS.get(operation, row.request_type) if like_moto else row.request_type
     try:
         (payload or b"{}").decode("utf-8")
-        return row, msgspec.json.decode(payload or b"{}", type=row.request_type)
+        return row, msgspec.json.decode(payload or b"{}", type=request_type)
     except UnicodeDecodeError as error:
         message = f"{operation}: the payload is not UTF-8: byte {error.start} cannot be decoded"
     except msgspec.ValidationError as error:

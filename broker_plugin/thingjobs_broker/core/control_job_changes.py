@@ -74,7 +74,8 @@ def cancel_job(step: Step, request: operations.CancelJob, by: str) -> dict[str, 
 def delete_job(step: Step, request: operations.DeleteJob, by: str) -> dict[str, Any]:
     """Delete a job; its executions go first, in slices, and then its id is free again (V10)."""
     the_job = find_job(step, request.job_id, request.namespace_id)
-    event = job.JobInput.FORCE_DELETE if request.force else job.JobInput.DELETE
+    force = request.force or step.ports.rules.moto_compat
+    event = job.JobInput.FORCE_DELETE if force else job.JobInput.DELETE
     if job.next_status(the_job, event) is None:
         is_deleting = the_job.status is JobStatus.DELETION_IN_PROGRESS
         hint = "" if is_deleting else "; force=true does it"

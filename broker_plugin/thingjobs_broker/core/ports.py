@@ -68,6 +68,8 @@ class Rules(msgspec.Struct, frozen=True):
     timeout_minutes_default: int | None = None
     timeout_minutes_maxima: tuple[tuple[str, int | None], ...] = ()
     """Of jobs that name no timeout, and of all; each maximum with its name, the smallest binds (B24)."""
+    moto_compat: bool = False
+    """Whether what moto's own tests need is allowed (spec: control plane 11.2)."""
     expiry_minutes: int | None = None
     """QUEUED executions are canceled after so long (B19); None for never, as AWS has it."""
 

@@ -331,6 +331,12 @@ class EventsConfigured(Record, frozen=True):
     enabled: dict[str, bool]
 
 
+class StateCleared(Record, frozen=True):
+    """Everything was forgotten, for the next test of a suite."""
+
+    at_ms: int
+
+
 KINDS: Final[tuple[type[Record], ...]] = (
     ThingCreated,
     JobCreated,
@@ -361,5 +367,6 @@ KINDS: Final[tuple[type[Record], ...]] = (
     GroupSwept,
     IndexingConfigured,
     EventsConfigured,
+    StateCleared,
 )
 """The position is the kind's number on disk: append only, never reorder."""

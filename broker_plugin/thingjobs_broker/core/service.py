@@ -14,7 +14,7 @@ from thingjobs_broker.core.errors import ControlError, ServiceUnavailableError
 from thingjobs_broker.core.naming import Naming
 from thingjobs_broker.core.outcome import Message, Outcome
 from thingjobs_broker.core.ports import DEFAULT_PORTS, Ports
-from thingjobs_broker.core.records import ClockStepped, ServiceStarted
+from thingjobs_broker.core.records import ClockStepped, ServiceStarted, StateCleared
 from thingjobs_broker.core.step import CannotStore, Step
 from thingjobs_protocol import limits, topics
 from thingjobs_protocol.codec import client_token, decode_request
@@ -238,6 +238,12 @@ class JobsService:
                 self._agenda.put(job.job_id, now_ms)
         return step.finish()
 
+    def clear(self, now_ms: int) -> Outcome:
+        """Forget everything, on record; for test suites. What was derived from the state is void then."""
+        step = self._step(now_ms)
+        step.apply(StateCleared(now_ms))
+        return step.finish()
+
     def forget(self, cursor: Cursor, before_ms: int, now_ms: int) -> tuple[Outcome, Cursor | None]:
         """Delete one slice of what ended before `before_ms`; return where the next slice begins, None at the
         end (spec: data plane 9).
@@ -290,7 +296,7 @@ class JobsService:
         return membership.create_thing(step, thing_name, by="auto_register")
 
     def _execute(self, step: Step, operation: str, payload: bytes, by: str) -> dict[str, Any]:
-        row, request = control.decode(operation, payload)
+        row, request = control.decode(operation, payload, like_moto=self._ports.rules.moto_compat)
         try:
             return row.handler(step, request, by)
         except CannotStore:

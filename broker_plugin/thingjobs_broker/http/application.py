@@ -6,16 +6,19 @@ It comes to life beside whichever adapter serves MQTT, on the same loop and the 
 from __future__ import annotations
 
 import platform
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from thingjobs_broker.broker_url import is_loopback
+from thingjobs_broker.core.moto_compat import ACCOUNT
+from thingjobs_broker.core.naming import Naming
 from thingjobs_broker.host import StartError
 from thingjobs_broker.http import checks
 from thingjobs_broker.http.api import AwsApi
@@ -86,12 +89,20 @@ class HttpFront:
         await self._server.close()
 
     def _app(self) -> Starlette:
-        api = AwsApi(self._host, Doorman(self._keys, time.time), observe=self._metrics.http_request)
+        like_moto = self._http.moto_compat
+        api = AwsApi(
+            self._host,
+            Doorman(self._keys, time.time),
+            self._naming_of if like_moto else lambda _: None,
+            self._metrics.http_request,
+        )
+        reset = [Route("/moto-api/reset", self._reset, methods=["POST"])] if like_moto else []
         return Starlette(
             routes=[
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._show_metrics),
+                *reset,
                 Route("/{path:path}", api),
             ]
         )
@@ -106,6 +117,18 @@ class HttpFront:
         if self._host.failure is None and runner is not None and runner.is_writable:
             return PlainTextResponse("ready\n")
         return PlainTextResponse("changes are refused\n", 503)
+
+    async def _reset(self, _: Request) -> Response:
+        """Forget everything, as a test suite asks moto's server to before each test."""
+        cleared = asyncio.Event()
+        assert self._host.runner is not None
+        self._host.runner.clear(cleared.set)
+        await cleared.wait()
+        return JSONResponse({"status": "ok"})
+
+    def _naming_of(self, region: str) -> Naming:
+        """Return the names of a region, which moto's clients choose by what they sign."""
+        return Naming(region, ACCOUNT, self._settings.topic_root)
 
     async def _show_metrics(self, _: Request) -> Response:
         """Tell everything that is counted, in Prometheus's words."""

@@ -211,5 +211,6 @@ _TOUCHED: Final[dict[type[records.Record], Callable[[Capture, Any], None] | None
     records.EventsConfigured: None,
     records.ServiceStarted: None,
     records.ClockStepped: Capture.give_up,
+    records.StateCleared: Capture.give_up,
 }
 """What each kind of record changes of what a row keeps; None where it only adds, or changes the globals."""
