@@ -179,7 +179,8 @@ class _Body:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._is_read = False
-        self._length: int | None = None
+        self._is_refused = False
+        self._length = 0
 
     def check_length(self, headers: list[tuple[str, str]]) -> None:
         """Refuse a body that says it is too long; no length is told by those sent in chunks."""
@@ -187,6 +188,7 @@ class _Body:
         if length.isdecimal():
             self._length = int(length)
             if self._length > BODY_BYTES_MAX:
+                self._is_refused = True
                 raise _too_large()
 
     async def read(self, bytes_max: int = BODY_BYTES_MAX) -> bytes:
@@ -205,6 +207,7 @@ class _Body:
             part = message.get("body", b"")
             size += len(part)
             if size > bytes_max:
+                self._is_refused = True
                 raise _too_large()
             parts.append(part)
             self._is_read = not message.get("more_body", False)
@@ -212,7 +215,7 @@ class _Body:
 
     async def drain(self) -> bool:
         """Read what is left of a short body; tell whether the connection can go on."""
-        if not self._is_read and (self._length or 0) <= REFUSED_BODY_BYTES_MAX:
+        if not self._is_read and not self._is_refused and self._length <= REFUSED_BODY_BYTES_MAX:
             try:
                 await self.read(REFUSED_BODY_BYTES_MAX)
             except HttpError:
