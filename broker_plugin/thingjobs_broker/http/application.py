@@ -5,8 +5,8 @@ It comes to life beside whichever adapter serves MQTT, on the same loop and the 
 
 from __future__ import annotations
 
-import platform
 import asyncio
+import platform
 import time
 from typing import TYPE_CHECKING
 
