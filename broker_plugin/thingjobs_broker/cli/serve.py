@@ -28,6 +28,29 @@ _EXAMPLES: Final = (
 )
 
 
+Broker = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="mqtt:// or mqtts://USER@HOST:PORT \\[default: mqtt://127.0.0.1:1883]"),
+]
+Insecure = Annotated[
+    bool | None,
+    typer.Option(
+        "--insecure", help="Also where others could read the password or forge the service's messages."
+    ),
+]
+CaFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Certificates to trust instead of the system's.")
+]
+CertificateFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="The service's certificate, where the broker asks for one."),
+]
+KeyFile = Annotated[str | None, typer.Option(metavar="FILE", help="Private key of the certificate.")]
+ClientId = Annotated[
+    str | None, typer.Option(metavar="ID", help="The MQTT client id. \\[default: thingjobs-service]")
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
     app.command("serve", epilog=examples_epilog(*_EXAMPLES))(serve)
@@ -35,33 +58,14 @@ def add_to(app: typer.Typer) -> None:
 
 def serve(
     *,
-    broker: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="mqtt:// or mqtts://USER@HOST:PORT \\[default: mqtt://127.0.0.1:1883]"
-        ),
-    ] = None,
+    broker: Broker = None,
     data_dir: DataDir = None,
     config: Config = None,
-    insecure: Annotated[
-        bool | None,
-        typer.Option(
-            "--insecure", help="Also where others could read the password or forge the service's messages."
-        ),
-    ] = None,
-    ca_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Certificates to trust instead of the system's.")
-    ] = None,
-    certificate_file: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="The service's certificate, where the broker asks for one."),
-    ] = None,
-    key_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Private key of the certificate.")
-    ] = None,
-    client_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="The MQTT client id. \\[default: thingjobs-service]")
-    ] = None,
+    insecure: Insecure = None,
+    ca_file: CaFile = None,
+    certificate_file: CertificateFile = None,
+    key_file: KeyFile = None,
+    client_id: ClientId = None,
     mqtt_version: Annotated[str | None, typer.Option(metavar="5|3.1.1", help="\\[default: 5]")] = None,
     http: Http = None,
     http_access_keys: HttpAccessKeys = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-from thingjobs_broker.core import job_records, records, registry_records
+from thingjobs_broker.core import clearing, job_records, records, registry_records
 from thingjobs_broker.core.entities import (
     NO_EXECUTIONS,
     Execution,
@@ -118,7 +118,7 @@ class State:
             records.ExecutionDeleted: self._execution_deleted,
             records.ServiceStarted: self._service_started,
             records.ClockStepped: self._clock_stepped,
-            records.StateCleared: self._state_cleared,
+            records.StateCleared: partial(clearing.state_cleared, self),
             records.JobCreated: partial(job_records.job_created, self),
             records.JobChanged: partial(job_records.job_changed, self),
             records.JobUpdated: partial(job_records.job_updated, self),
@@ -354,12 +354,6 @@ class State:
                 start.at_ms + record.delta_ms, start.boot_id, start.uptime_ms
             )
         self.last_at_ms = record.at_ms + record.delta_ms
-
-    def _state_cleared(self, record: records.StateCleared) -> None:
-        """Begin anew, but for who watches and what the clock goes by."""
-        kept = ("_appliers", "before_apply", "last_start")
-        vars(self).update({name: value for name, value in vars(State()).items() if name not in kept})
-        self.last_at_ms = record.at_ms
 
     def derive(self) -> None:
         """Build what follows from things, jobs and the executions of each job, all that a snapshot holds:

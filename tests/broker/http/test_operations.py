@@ -164,9 +164,28 @@ def groups(served: Served) -> None:
     iot.delete_thing_group(thingGroupName="row")
 
 
+def indexing(served: Served) -> None:
+    """Call what is configured: the index, dynamic groups, events; goes on after `jobs`."""
+    iot = served.iot
+    modes = {"thingIndexingMode": "REGISTRY"}
+    iot.update_indexing_configuration(thingIndexingConfiguration=modes)
+    assert iot.get_indexing_configuration()["thingIndexingConfiguration"]["thingIndexingMode"] == "REGISTRY"
+    assert "AWS_Things" in iot.list_indices()["indexNames"]
+    assert iot.describe_index(indexName="AWS_Things")["indexStatus"] == "ACTIVE"
+    assert [one["thingName"] for one in iot.search_index(queryString="thingName:c")["things"]] == ["c"]
+    iot.create_dynamic_thing_group(thingGroupName="dyn", queryString="thingName:c")
+    assert iot.describe_thing_group(thingGroupName="dyn")["queryString"] == "thingName:c"
+    iot.update_dynamic_thing_group(
+        thingGroupName="dyn", thingGroupProperties={"thingGroupDescription": "d"}, queryString="thingName:a*"
+    )
+    iot.delete_dynamic_thing_group(thingGroupName="dyn")
+    iot.update_event_configurations(eventConfigurations={"JOB": {"Enabled": True}})
+    assert iot.describe_event_configurations()["eventConfigurations"]["JOB"] == {"Enabled": True}
+
+
 def test_every_operation_answers_as_the_model_says(served: Served) -> None:
     """Issue: every operation's answer is validated against botocore's service model."""
-    for part in (jobs, executions, templates, registry, groups):
+    for part in (jobs, executions, templates, registry, groups, indexing):
         part(served)
     of_aws = {
         (route.service, route.operation)
