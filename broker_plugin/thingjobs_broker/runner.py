@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 import structlog
 
 from thingjobs_broker.commits import Commits, Publisher, Waiting
-from thingjobs_broker.core.records import ClockStepped
 from thingjobs_broker.core.outcome import Outcome
+from thingjobs_broker.core.records import ClockStepped
 from thingjobs_broker.core.service import JobsService, control_unavailable, device_unavailable
 from thingjobs_broker.store.errors import JournalFailed, SnapshotFailed
 

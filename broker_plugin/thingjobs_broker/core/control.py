@@ -6,6 +6,7 @@ A handler checks everything before it changes anything, so a refused request cha
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.step import Step
 
 Reply = dict[str, Any]
+
+_has_long_number: Final = re.compile(rb"[0-9]{19}").search
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -178,7 +181,10 @@ def decode(operation: str, payload: bytes, *, like_moto: bool = False) -> tuple[
     request_type = moto_compat.REQUESTS.get(operation, row.request_type) if like_moto else row.request_type
     try:
         (payload or b"{}").decode("utf-8")
-        return row, msgspec.json.decode(payload or b"{}", type=request_type)
+        request = msgspec.json.decode(payload or b"{}", type=request_type)
+        if not (_has_long_number(payload) and _is_beyond_64_bits(msgspec.json.decode(payload))):
+            return row, request
+        message = f"{operation}: a number is beyond 64 bits"
     except UnicodeDecodeError as error:
         message = f"{operation}: the payload is not UTF-8: byte {error.start} cannot be decoded"
     except msgspec.ValidationError as error:
@@ -188,6 +194,15 @@ def decode(operation: str, payload: bytes, *, like_moto: bool = False) -> tuple[
     except RecursionError:
         message = f"{operation}: the payload is nested too deeply"
     raise InvalidRequestError(message)
+
+
+def _is_beyond_64_bits(value: object) -> bool:
+    """Tell whether a number is somewhere in a JSON value that no record could hold."""
+    if isinstance(value, dict):
+        return any(map(_is_beyond_64_bits, value.values()))
+    if isinstance(value, list):
+        return any(map(_is_beyond_64_bits, value))
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
 
 
 def client_token(payload: bytes) -> str | None:

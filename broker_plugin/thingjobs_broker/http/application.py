@@ -97,15 +97,18 @@ class HttpFront:
             self._metrics.http_request,
         )
         reset = [Route("/moto-api/reset", self._reset, methods=["POST"])] if like_moto else []
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._show_metrics),
                 *reset,
-                Route("/{path:path}", api),
             ]
         )
+        # Everything else, whatever it holds: a pattern would not match a newline, for one.
+        app.router.default = api
+        app.router.redirect_slashes = False
+        return app
 
     async def _healthz(self, _: Request) -> Response:
         """Tell whether the process does its work: it answers."""
