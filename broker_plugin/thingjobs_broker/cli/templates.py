@@ -121,13 +121,15 @@ async def delete(session: Session, name: TemplateName) -> None:
 
 def _show(output: Output, template: Mapping[str, Any]) -> None:
     output.line(printable(template.get("jobTemplateId") or template["templateName"]))
+    # A managed one lists the parameters that a job may give.
+    settings = {name: value for name, value in template.items() if name != "documentParameters"}
     tested = ", ".join(map(printable, template.get("environments", ())))
     output.pairs(
         {
             "description": printable(template["description"]),
             "version": printable(template.get("templateVersion", "")),
             "environments": tested,
-            **settings_of(template),
+            **settings_of(settings),
             "created": moment(template.get("createdAt")),
             "ARN": printable(template.get("jobTemplateArn") or template.get("templateArn", "")),
         }

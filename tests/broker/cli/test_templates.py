@@ -1,0 +1,40 @@
+"""How templates are shown: one's own with their settings, managed ones with their parameters."""
+
+import pytest
+
+from thingjobs_broker.cli.output import Output
+from thingjobs_broker.cli.templates import _show
+
+
+def test_a_managed_template_shows_what_a_job_must_give(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each parameter as the option that gives it, required or optional."""
+    _show(
+        Output(as_json=False),
+        {
+            "templateName": "AWS-X",
+            "description": "does x",
+            "environments": ["LINUX"],
+            "documentParameters": [
+                {"key": "a", "description": "first", "optional": False, "example": "1"},
+                {"key": "b", "description": "second", "optional": True},
+            ],
+            "document": "{}",
+        },
+    )
+    shown = capsys.readouterr().out
+    assert "  --param a=...  required: first, such as 1\n" in shown
+    assert "  --param b=...  optional: second\n" in shown
+    assert shown.endswith("  document:\n{}\n")
+
+
+def test_an_own_template_shows_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the options take them."""
+    retries = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 1}]}
+    template = {
+        "jobTemplateId": "t",
+        "description": "d",
+        "document": "{}",
+        "jobExecutionsRetryConfig": retries,
+    }
+    _show(Output(as_json=False), template)
+    assert "  retries      FAILED=1\n" in capsys.readouterr().out
