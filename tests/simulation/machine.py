@@ -75,7 +75,7 @@ class Machine:
             insecure=True,
             disk_reserve_bytes=RESERVE_BYTES,
             snapshot=SnapshotSettings(
-                journal_bytes=schedule.random.choice([1024, 4096, 16_384, 1 << 20]),
+                journal_bytes=schedule.random.choice([1024, 1024, 4096, 1 << 20]),
                 interval_seconds=float(schedule.random.choice([20, 120, 3600])),
             ),
             limits=LimitsSettings(requests_per_second=schedule.random.choice([0, 5, 50]), requests_burst=20),
@@ -222,7 +222,7 @@ class Machine:
         patch.setattr(sidecar_module, "random", SimpleNamespace(uniform=random.uniform))
         patch.setattr(sidecar_module, "Connection", self._connect)
         # A slice of a capture takes no virtual time, but is followed by a pause for as if it had.
-        measured = SimpleNamespace(perf_counter=lambda: schedule.now_us / SECOND_US + random.random() * 0.05)
+        measured = SimpleNamespace(perf_counter=lambda: schedule.now_us / SECOND_US + random.random() * 0.02)
         patch.setattr(snapshotter_module, "time", measured)
         # Small worlds in small pieces, so that a lot happens between two slices, and segments come and go.
         patch.setattr(capture_module, "SLICE_ROWS", random.choice([1, 3, 200]))

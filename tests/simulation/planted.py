@@ -13,7 +13,7 @@ from thingjobs_broker.core import device, execution, retry, rolling_out, state, 
 from thingjobs_broker.core.records import ExecutionChanged
 from thingjobs_broker.core.step import Step
 from thingjobs_broker.runner import Runner
-from thingjobs_broker.store import journal, record_codec, segment, store
+from thingjobs_broker.store import capture, journal, record_codec, segment, store
 from thingjobs_broker.store.capture import Capture
 from thingjobs_broker.store.errors import JournalFailed
 from thingjobs_protocol.status import TERMINAL, JobExecutionStatus
@@ -101,9 +101,14 @@ def a_record_is_not_journaled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("thingjobs_broker.commits.pack", pack)
 
 
-@planted("RecoveredEqualsLived")
+@planted("RecoveredEqualsLived", "NoCrash")
 def a_snapshot_misses_what_changes_meanwhile(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Capture, "before", lambda _self, _record: None)
+    def take(taken: Capture, record: Any) -> None:
+        count = len(taken._ahead)
+        taken.take_execution(record)
+        del taken._ahead[count:]
+
+    patch.setitem(capture._TOUCHED, ExecutionChanged, take)
 
 
 @planted("NoCrash", "RecoveredEqualsLived")
@@ -117,10 +122,14 @@ def a_torn_tail_is_not_cut(patch: pytest.MonkeyPatch) -> None:
 
 @planted("NoCrash", "RecoveredEqualsLived", "NothingToldIsLost")
 def a_segment_goes_too_early(patch: pytest.MonkeyPatch) -> None:
-    def tidy(self: store.Store) -> None:
-        self._journal.remove_before(self.position)
+    """Before the snapshot that makes it useless is durable."""
 
-    patch.setattr(store.Store, "tidy", tidy)
+    def begin_snapshot(self: store.Store, position: int) -> Any:
+        self._journal.remove_before(position + 1)
+        return real(self, position)
+
+    real = store.Store.begin_snapshot
+    patch.setattr(store.Store, "begin_snapshot", begin_snapshot)
 
 
 @planted("RecoveredEqualsLived", "NothingToldIsLost", "SyncedBeforeSaid", "NoCrash")

@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.planted import BUGS, Plant
 from tests.simulation.world import run
 
-SEEDS_MAX = 40
+SEEDS_MAX = 80
 
 
 @pytest.mark.broker

@@ -302,3 +302,18 @@ def test_a_schedule_cannot_be_updated() -> None:
     world.control("UpdateJob", jobId="J1", schedulingConfig={"endTime": at(HOUR_MS)})
     assert world.described("J1")["schedulingConfig"] == before
     assert picture(world.recovered()) == picture(world.state)
+
+
+@pytest.mark.parametrize(
+    ("operation", "force"), [("CancelJob", False), ("CancelJob", True), ("DeleteJob", True)]
+)
+def test_what_a_window_hides_goes_unseen(operation: str, force: bool) -> None:
+    """5.2: a job that ends outside its window changes nothing for a device that did not see it."""
+    world = windowed("T")
+    world.advance(TO_TEN_MS)
+    world.advance(HOUR_MS)
+    assert world.device("T", "get")[0].body["queuedJobs"] == []
+    sent = world.call(operation, {"jobId": "J1", "force": force}) + world.advance(MINUTE_MS)
+    assert sent[0].ending == "accepted"
+    assert world.state.jobs.get("J1") is None or world.job("J1").settled
+    assert [one for one in sent if one.ending.startswith("notify")] == []

@@ -21,8 +21,8 @@ ROUNDING_US = 3_000
 LOST_US_MAX = 10 * SECOND_US
 """What was asked longer ago than that was durable, or refused, before the end came."""
 
-LATE_US_MAX = 60 * SECOND_US
-"""A time-out may come that late, as with AWS (6.3); and this checker looks only now and then."""
+LATE_US_MAX = 5 * SECOND_US
+"""The service looks each second (6.3) and the disk may stall; and this checker looks only now and then."""
 
 Key = tuple[str, str, int, int]
 
