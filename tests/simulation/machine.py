@@ -25,6 +25,7 @@ from thingjobs_broker import sidecar as sidecar_module
 from thingjobs_broker import snapshotter as snapshotter_module
 from thingjobs_broker.config import LimitsSettings, SidecarSettings, SnapshotSettings
 from thingjobs_broker.data_packets import Received
+from thingjobs_broker.host import StartError
 from thingjobs_broker.sidecar import Sidecar
 from thingjobs_broker.snapshotter import Snapshotter
 from thingjobs_broker.store import capture as capture_module
@@ -257,7 +258,9 @@ class Machine:
 
 
 def _is_excusable(failure: BaseException) -> bool:
-    """The disk refuses, and the service stops: it will be started again."""
+    """The disk refuses, or a storm looks like a rival; the service stops, and will be started again."""
+    if isinstance(failure, StartError):
+        return "another client seems to use the client id" in str(failure)
     if isinstance(failure, OSError):
         return failure.errno in (errno.EIO, errno.ENOSPC, errno.EROFS)
     return isinstance(failure, StoreError) and type(failure).__name__ in ("JournalFailed", "SnapshotFailed")

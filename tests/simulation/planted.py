@@ -108,7 +108,8 @@ def a_snapshot_misses_what_changes_meanwhile(patch: pytest.MonkeyPatch) -> None:
         taken.take_execution(record)
         del taken._ahead[count:]
 
-    patch.setitem(capture._TOUCHED, ExecutionChanged, take)
+    touched: Any = capture._TOUCHED
+    patch.setitem(touched, ExecutionChanged, take)
 
 
 @planted("NoCrash", "RecoveredEqualsLived")
