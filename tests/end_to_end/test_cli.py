@@ -335,7 +335,9 @@ def test_settings_come_from_options_over_environment_over_file(tmp_path: Path) -
     up.send_signal(signal.SIGINT)
     _, errors = up.communicate(timeout=10)
     assert up.returncode == 0
-    assert all(json.loads(line)["action"] for line in errors.splitlines())
+    note, *logged = errors.splitlines()
+    assert "note: THINGJOBS_DATA_DIR in the environment, not what" in note
+    assert all(json.loads(line)["action"] for line in logged)
     assert (tmp_path / "from-environment").stat().st_mode & 0o777 == 0o700
     assert not (tmp_path / "from-file").exists()
 
