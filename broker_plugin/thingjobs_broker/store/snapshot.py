@@ -169,6 +169,8 @@ def newest_valid(files: Files, directory: Path, *, read_only: bool = False) -> S
                 size_bytes = _verify(files, path, position)
             except _DamagedError as error:
                 damage = str(error)
+                # What could not be read now may be read at the next start: it keeps its name.
+                is_unreadable = isinstance(error.__cause__, OSError)
             else:
                 return Snapshot(position, size_bytes, _objects(files, path))
             logger.warning(
@@ -177,7 +179,7 @@ def newest_valid(files: Files, directory: Path, *, read_only: bool = False) -> S
                 file=str(path),
                 reason=damage,
             )
-            if not read_only:
+            if not read_only and not is_unreadable:
                 files.rename(path, path.with_suffix(".damaged"))
     return None
 
