@@ -25,11 +25,13 @@ from thingjobs_broker import sidecar as sidecar_module
 from thingjobs_broker import snapshotter as snapshotter_module
 from thingjobs_broker.config import LimitsSettings, SidecarSettings, SnapshotSettings
 from thingjobs_broker.data_packets import Received
+from thingjobs_broker.floods import Floods
 from thingjobs_broker.host import StartError
 from thingjobs_broker.sidecar import Sidecar
 from thingjobs_broker.snapshotter import Snapshotter
 from thingjobs_broker.store import capture as capture_module
 from thingjobs_broker.store.errors import StoreError
+from thingjobs_broker.store.framing import MARKER_BYTES
 from thingjobs_broker.store.journal import Journal
 
 if TYPE_CHECKING:
@@ -221,6 +223,7 @@ class Machine:
         seconds = SimpleNamespace(monotonic=lambda: schedule.now_us / SECOND_US)
         patch.setattr(sidecar_module, "time", seconds)
         patch.setattr(sidecar_module, "random", SimpleNamespace(uniform=random.uniform))
+        patch.setattr(sidecar_module, "Floods", partial(Floods, seconds=seconds.monotonic))
         patch.setattr(sidecar_module, "Connection", self._connect)
         # A slice of a capture takes no virtual time, but is followed by a pause for as if it had.
         measured = SimpleNamespace(perf_counter=lambda: schedule.now_us / SECOND_US + random.random() * 0.02)
@@ -228,6 +231,7 @@ class Machine:
         # Small worlds in small pieces, so that a lot happens between two slices, and segments come and go.
         patch.setattr(capture_module, "SLICE_ROWS", random.choice([1, 3, 200]))
         defaults = Journal.open.__func__.__kwdefaults__  # type: ignore[attr-defined]
+        patch.setitem(defaults, "new_marker", lambda: random.randbytes(MARKER_BYTES))
         patch.setitem(defaults, "segment_bytes_max", random.choice([500, 4000, 1 << 20]))
         patch.setattr(host_module, "Snapshotter", partial(Snapshotter, now=seconds.monotonic))
         patch.setattr(
