@@ -357,14 +357,14 @@ def a_rollout_knows_no_windows(patch: pytest.MonkeyPatch) -> None:
 
 @planted("RetriesAreCounted")
 def a_retry_too_many(patch: pytest.MonkeyPatch) -> None:
-    failures: Callable[[Any, Any], int] = retry._failures
-    patch.setattr(retry, "_failures", lambda current, counted: failures(current, counted) - 1)
+    failures = retry._failures
+    patch.setattr(retry, "_failures", lambda *given: failures(*given) - 1)
 
 
 @planted("RetriesAreCounted")
 def a_retry_is_counted_twice(patch: pytest.MonkeyPatch) -> None:
-    def twice(current: Any, counted: Any) -> int:
-        count = failures(current, counted)
+    def twice(*given: Any) -> int:
+        count = failures(*given)
         return count + (count > 1)
 
     failures = retry._failures

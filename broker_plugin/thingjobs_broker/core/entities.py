@@ -214,6 +214,8 @@ class Job(msgspec.Struct, gc=False):
     """Things that the rollout under way passes over: who joined a SNAPSHOT later, or left."""
     numbers_used: dict[str, int] = {}
     """By thing, the number of its newest execution when that was deleted; none is used again (A32)."""
+    deleted_time_outs: dict[str, list[int]] = {}
+    """By thing, the numbers of its TIMED_OUT executions whose records were deleted: retries count them."""
     ended: bool = False
     """Its endTime has passed."""
     turns: bool = False

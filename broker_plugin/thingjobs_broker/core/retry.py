@@ -29,21 +29,23 @@ def is_owed(job: Job, execution: Execution) -> bool:
         failure_type = criterion["failureType"]
         if failure_type in (ALL, execution.status):
             counted = RETRYABLE if failure_type == ALL else {execution.status}
-            return _failures(execution, counted) <= int(criterion["numberOfRetries"])
+            return _failures(job, execution, counted) <= int(criterion["numberOfRetries"])
     return False
 
 
-def _failures(execution: Execution, counted: frozenset[Status] | set[Status]) -> int:
+def _failures(job: Job, execution: Execution, counted: frozenset[Status] | set[Status]) -> int:
     """Count the failures of this chain of retries, the newest included.
 
     What lies before the chain belongs to an earlier membership. An attempt whose record was deleted still
     counts.
     """
     first_number = execution.execution_number - execution.retry_attempt
-    count = found = 0
+    statuses = dict.fromkeys(range(first_number, execution.execution_number + 1), Status.FAILED)
+    for number in job.deleted_time_outs.get(execution.thing_name, ()):
+        if number in statuses:
+            statuses[number] = Status.TIMED_OUT
     attempt: Execution | None = execution
     while attempt is not None and attempt.execution_number >= first_number:
-        found += 1
-        count += attempt.status in counted
+        statuses[attempt.execution_number] = attempt.status
         attempt = attempt.previous
-    return count + execution.retry_attempt + 1 - found
+    return sum(status in counted for status in statuses.values())

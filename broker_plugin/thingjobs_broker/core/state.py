@@ -275,6 +275,8 @@ class State:
         job = self.jobs[record.job_id]
         if thing.executions[record.job_id] is execution:
             job.numbers_used[thing.thing_name] = execution.execution_number
+        if execution.status is JobExecutionStatus.TIMED_OUT and "jobExecutionsRetryConfig" in job.options:
+            job.deleted_time_outs.setdefault(thing.thing_name, []).append(execution.execution_number)
         self._unlink(thing, execution)
         job.counts[execution.status] -= 1
         job.executions[execution.index_in_job] = None

@@ -75,6 +75,24 @@ def test_a_budget_is_used_up_and_no_more(
     assert not world.thing("T").pending
 
 
+@pytest.mark.parametrize(
+    ("deleted", "ended", "is_retried"),
+    [
+        ("FAILED", "FAILED", False),
+        ("FAILED", "TIMED_OUT", True),
+        ("TIMED_OUT", "TIMED_OUT", False),
+        ("TIMED_OUT", "FAILED", True),
+    ],
+)
+def test_a_deleted_attempt_counts_as_what_it_was(deleted: str, ended: str, is_retried: bool) -> None:
+    """DeleteJobExecution gives no budget back and takes none of the other failure type (C77)."""
+    world = world_with(FAILED=1, TIMED_OUT=1)
+    end(world, deleted)
+    world.control("DeleteJobExecution", jobId="J1", thingName="T", executionNumber=1)
+    end(world, ended)
+    assert bool(world.thing("T").pending) is is_retried
+
+
 @hypothesis.settings(max_examples=60)
 @hypothesis.given(
     st.sampled_from([{"FAILED": 2}, {"TIMED_OUT": 2}, {"FAILED": 1, "TIMED_OUT": 2}, {"ALL": 3}, {"ALL": 0}]),
