@@ -23,10 +23,13 @@ pytestmark = pytest.mark.broker
 PASSWORD = "between-us"
 USERS = ["thingjobs-service", "thingjobs-operator", "press-7", "press-8"]
 OWN, OTHER = "$aws/things/press-7/jobs", "$aws/things/press-8/jobs"
-REQUESTS = ["get", "start-next", "job-1/get", "$next/get", "job-1/update"]
+REQUESTS = ["get", "start-next", "job-1/get", "$next/get", "job-1/update", "$next/namespace-n/get"]
+REQUESTS += ["job-1/namespace-n/update"]
 REPLIES = [
     *("get/accepted", "get/rejected", "start-next/accepted", "start-next/rejected", "job-1/get/accepted"),
     *("job-1/get/rejected", "job-1/update/accepted", "job-1/update/rejected", "notify", "notify-next"),
+    *("$next/namespace-n/get/accepted", "job-1/namespace-n/update/rejected", "job-1/notify-namespace-n/"),
+    *("notify-namespace-aws-gg-deployment", "notify-next-namespace-aws-gg-deployment"),
 ]
 REPLY_TIME_S_MAX = 5.0
 
@@ -129,7 +132,11 @@ async def test_a_device_cannot_publish_replies_control_requests_or_events(port: 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     "filters",
-    [["$aws/#"], [f"{OWN}/+/update/+", f"{OWN}/#"], [f"{OWN}/+/+/+", f"{OWN}/+/+", f"{OWN}/+"]],
+    [
+        ["$aws/#"],
+        [f"{OWN}/+/update/+", f"{OWN}/#"],
+        [f"{OWN}/+/+/+/+", f"{OWN}/+/+/+", f"{OWN}/+/+", f"{OWN}/+"],
+    ],
     ids=["everything", "own", "levels"],
 )
 async def test_a_device_receives_its_own_replies_and_notifications_alone(

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from thingjobs_protocol.limits import THING_NAME_PATTERN
-from thingjobs_protocol.topics import DEFAULT_ROOT, SERVICE_ONLY_ENDINGS
+from thingjobs_protocol.topics import DEFAULT_ROOT, is_service_only
 
 _is_thing_name: Final = re.compile(THING_NAME_PATTERN).match
 
@@ -29,7 +29,7 @@ class Rights(msgspec.Struct, frozen=True):
 
     def may_publish(self, topic: str) -> bool:
         """Tell whether a request may be published; what only the service says never may (C82)."""
-        return topic.startswith(self.publish) and topic[topic.rfind("/") + 1 :] not in SERVICE_ONLY_ENDINGS
+        return topic.startswith(self.publish) and not is_service_only(topic)
 
     def may_subscribe(self, topic_filter: str) -> bool:
         """Tell whether a filter stays within what the principal may see.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from thingjobs_protocol.topics import ACCEPTED, REJECTED, SERVICE_ONLY_ENDINGS
+from thingjobs_protocol.topics import ACCEPTED, REJECTED, is_service_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def may_answer_on(topic: str, root: str, client_id: str) -> bool:
     own = f"{root}/control/{client_id}/"
     if topic.startswith(own):
         levels = topic.removeprefix(own).split("/")
-        return len(levels) > 1 and levels[-1] not in SERVICE_ONLY_ENDINGS
+        return len(levels) > 1 and not is_service_only(topic)
     return not topic.startswith(("$", f"{root}/")) and topic != root
 
 

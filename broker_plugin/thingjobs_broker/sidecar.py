@@ -59,10 +59,11 @@ def topic_filters(root: str, *, mqtt_5: bool) -> list[str]:
     """Return what the service subscribes to, so that it never hears itself.
 
     MQTT 5 keeps from a client what it publishes (no local, 3.8.3.1), so that it can also hear, and refuse,
-    topics that name no operation (C49). Without that it hears the four requests alone.
+    topics that name no operation (C49). Without that it hears the four requests alone, with and without a
+    namespace.
     """
     jobs = f"{root}/things/+/jobs"
-    requests = ["get", "start-next", "+/get", "+/update"]
+    requests = ["get", "start-next", "+/get", "+/update", "+/+/get", "+/+/update"]
     return [*(f"{jobs}/{last}" for last in (["#"] if mqtt_5 else requests)), f"{root}/control/+/+"]
 
 

@@ -1,8 +1,8 @@
 """The topic grammar: builders and the parser of requests are inverses; the root (`$aws`) is a value.
 
 After `{root}/things/{thingName}/jobs` one segment is a list, start or notify topic, two are
-`{jobId}/get|update` or a reply, three a reply, so that job ids such as `get` or `notify` stay unambiguous
-(spec: data plane 1.1, 1.3, A36).
+`{jobId}/get|update` or a reply, three a reply or `{jobId}/namespace-{ns}/get|update`, so that job ids such as
+`get` or `notify` stay unambiguous (spec: data plane 1.1, 1.3, A36; control plane 1.7).
 """
 
 from __future__ import annotations
@@ -21,8 +21,13 @@ REJECTED: Final = "rejected"
 NOTIFY: Final = "notify"
 NOTIFY_NEXT: Final = "notify-next"
 
+NAMESPACE: Final = "namespace-"
+
 SERVICE_ONLY_ENDINGS: Final = frozenset({ACCEPTED, REJECTED, NOTIFY, NOTIFY_NEXT})
 """Last segments that only the service publishes; never answered, which also guards against loops (A23)."""
+
+_SERVICE_ONLY_BEGINNINGS: Final = f"{NOTIFY}-{NAMESPACE}", f"{NOTIFY_NEXT}-{NAMESPACE}"
+"""What such segments begin with when they carry a namespace."""
 
 
 class Api(StrEnum):
@@ -52,6 +57,7 @@ class RequestTopic(msgspec.Struct, frozen=True, gc=False):
     api: Api
     thing_name: str
     job_id: str = ""
+    namespace_id: str = ""
 
 
 class ControlTopic(msgspec.Struct, frozen=True, gc=False):
@@ -67,20 +73,39 @@ def jobs_base(thing_name: str, root: str = DEFAULT_ROOT) -> str:
     return f"{root}/things/{thing_name}/jobs"
 
 
-def request_topic(api: Api, thing_name: str, job_id: str = "", root: str = DEFAULT_ROOT) -> str:
+def request_topic(
+    api: Api, thing_name: str, job_id: str = "", root: str = DEFAULT_ROOT, namespace_id: str = ""
+) -> str:
     """Return the topic on which a device asks for `api`; inverse of `parse_request`."""
     base = jobs_base(thing_name, root)
+    if namespace_id:
+        return f"{base}/{job_id}/{NAMESPACE}{namespace_id}/{_SUFFIXES[api]}"
     return f"{base}/{job_id}/{_SUFFIXES[api]}" if job_id else f"{base}/{_SUFFIXES[api]}"
 
 
-def notify_topic(thing_name: str, root: str = DEFAULT_ROOT) -> str:
-    """Return the topic of JobExecutionsChanged."""
-    return f"{root}/things/{thing_name}/jobs/notify"
+def notify_topic(thing_name: str, root: str = DEFAULT_ROOT, namespace_id: str = "") -> str:
+    """Return the topic of JobExecutionsChanged, of a namespace or of none."""
+    suffix = f"-{NAMESPACE}{namespace_id}" if namespace_id else ""
+    return f"{root}/things/{thing_name}/jobs/notify{suffix}"
 
 
-def notify_next_topic(thing_name: str, root: str = DEFAULT_ROOT) -> str:
-    """Return the topic of NextJobExecutionChanged."""
-    return f"{root}/things/{thing_name}/jobs/notify-next"
+def notify_next_topic(thing_name: str, root: str = DEFAULT_ROOT, namespace_id: str = "") -> str:
+    """Return the topic of NextJobExecutionChanged, of a namespace or of none."""
+    suffix = f"-{NAMESPACE}{namespace_id}" if namespace_id else ""
+    return f"{root}/things/{thing_name}/jobs/notify-next{suffix}"
+
+
+def job_notify_topic(thing_name: str, job_id: str, namespace_id: str, root: str = DEFAULT_ROOT) -> str:
+    """Return the topic that tells of one job in a namespace; the last slash is AWS's (control plane 1.7)."""
+    return f"{root}/things/{thing_name}/jobs/{job_id}/notify-{NAMESPACE}{namespace_id}/"
+
+
+def is_service_only(topic: str) -> bool:
+    """Tell whether only the service publishes on a topic of jobs or of the control plane."""
+    last = topic[topic.rfind("/") + 1 :]
+    if last:
+        return last in SERVICE_ONLY_ENDINGS or last.startswith(_SERVICE_ONLY_BEGINNINGS)
+    return topic[topic.rfind("/", 0, -1) + 1 :].startswith(_SERVICE_ONLY_BEGINNINGS)
 
 
 def job_event_topic(job_id: str, operation: str, root: str = DEFAULT_ROOT) -> str:
@@ -128,6 +153,12 @@ def parse_request(topic: str, root: str = DEFAULT_ROOT) -> RequestTopic | None:
         api = _JOB_APIS.get(last)
         if api is not None and segments[4]:
             return RequestTopic(topic, api, segments[2], segments[4])
+    elif count == 7 and segments[5].startswith(NAMESPACE):
+        api, namespace_id = _JOB_APIS.get(last), segments[5].removeprefix(NAMESPACE)
+        if api is not None and segments[4] and namespace_id:
+            return RequestTopic(topic, api, segments[2], segments[4], namespace_id)
+    if is_service_only(topic):
+        return None
     expected = "get, start-next, {jobId}/get or {jobId}/update"
     message = f"The topic {topic!r} names no job operation; expected {expected}"
     raise InvalidTopic(message)

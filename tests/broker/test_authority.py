@@ -6,11 +6,12 @@ from thingjobs_broker.authority import NOBODY, Authority
 
 AUTHORITY = Authority(operators=frozenset({"ada", "press-0"}))
 OWN, OTHER = "$aws/things/press-7/jobs", "$aws/things/press-8/jobs"
-REQUESTS = ["get", "start-next", "$next/get", "job-1/get", "job-1/update"]
+REQUESTS = ["get", "start-next", "$next/get", "job-1/get", "job-1/update", "job-1/namespace-n/get"]
 REPLIES = [
     *("get/accepted", "get/rejected", "start-next/accepted", "start-next/rejected"),
     *("job-1/get/accepted", "$next/get/rejected", "job-1/update/accepted", "job-1/update/rejected"),
-    *("notify", "notify-next"),
+    *("notify", "notify-next", "notify-namespace-n", "notify-next-namespace-n", "job-1/notify-namespace-n/"),
+    "job-1/namespace-n/get/accepted",
 ]
 CONTROL = "$aws/control/ada/CreateJob"
 EVENT = "$aws/events/job/job-1/completed"

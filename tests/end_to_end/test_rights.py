@@ -32,15 +32,16 @@ REPLIES = [
     *("get/accepted", "get/rejected", "start-next/accepted", "start-next/rejected"),
     *("job-1/get/accepted", "job-1/get/rejected", "$next/get/accepted", "$next/get/rejected"),
     *("job-1/update/accepted", "job-1/update/rejected"),
+    *("$next/namespace-n/get/accepted", "job-1/namespace-n/update/rejected"),
 ]
 OF_A_THING = {
     "get": ["get"],
     "start-next": ["start-next"],
-    "describe": ["job-1/get", "$next/get"],
-    "update": ["job-1/update"],
+    "describe": ["job-1/get", "$next/get", "$next/namespace-n/get"],
+    "update": ["job-1/update", "job-1/namespace-n/update"],
     "replies": REPLIES,
-    "notify": ["notify"],
-    "notify-next": ["notify-next"],
+    "notify": ["notify", "notify-namespace-aws-gg-deployment", "job-1/notify-namespace-n/"],
+    "notify-next": ["notify-next", "notify-next-namespace-aws-gg-deployment"],
     "no operation": ["job-1/other", "job-1/get/more", "a/b/c/d/e", "job-1"],
 }
 REQUESTS = {"get", "start-next", "describe", "update"}

@@ -171,7 +171,7 @@ class Stage:
     def _marked_topic(self, topic: str) -> str:
         """A topic of a device with the mark behind the thing and, but for `$next`, behind the job."""
         topic = re.sub("^([^/]+/things/[^/]+)", rf"\1{self._mark}", topic)
-        return re.sub("/jobs/([^$/]+)/(get|update|frob)", rf"/jobs/\1{self._mark}/\2", topic)
+        return re.sub("/jobs/([^$/]+)/(get|update|frob|namespace-)", rf"/jobs/\1{self._mark}/\2", topic)
 
     def _lines(self, messages: list[Arrived]) -> list[str]:
         """As a transcript shows them; what belongs to other cases is left out."""

@@ -17,7 +17,10 @@ JOB_IDS = st.one_of(
 ROOTS = st.sampled_from(["$aws", "thingjobs"])
 SEGMENTS = st.one_of(
     st.sampled_from(
-        ["$aws", "things", "T", "jobs", "J", "get", "update", "start-next", "$next", "", "+", "#", "accepted"]
+        [
+            *("$aws", "things", "T", "jobs", "J", "get", "update", "start-next", "$next", "", "+", "#"),
+            *("accepted", "namespace-", "namespace-n", "notify-namespace-n"),
+        ]
     ),
     st.text(max_size=8),
 )
@@ -36,12 +39,18 @@ SEGMENTS = st.one_of(
         ("$aws/things/T/jobs/get/get", (Api.DESCRIBE_JOB_EXECUTION, "T", "get")),
         ("$aws/things/T/jobs/notify/update", (Api.UPDATE_JOB_EXECUTION, "T", "notify")),
         ("$aws/things/T/jobs/accepted/get", (Api.DESCRIBE_JOB_EXECUTION, "T", "accepted")),
+        ("$aws/things/T/jobs/J/namespace-n/get", (Api.DESCRIBE_JOB_EXECUTION, "T", "J", "n")),
+        (
+            "$aws/things/T/jobs/$next/namespace-aws-gg-deployment/get",
+            (Api.DESCRIBE_JOB_EXECUTION, "T", "$next", "aws-gg-deployment"),
+        ),
+        ("$aws/things/T/jobs/get/namespace-get/update", (Api.UPDATE_JOB_EXECUTION, "T", "get", "get")),
         ("$aws/things/jobs/jobs/get", (Api.GET_PENDING_JOB_EXECUTIONS, "jobs", "")),
     ],
 )
-def test_a_request_is_known_by_its_topic(topic: str, expected: tuple[Api, str, str]) -> None:
+def test_a_request_is_known_by_its_topic(topic: str, expected: tuple[str, ...]) -> None:
     """The table of data plane 1.1, and the words of the grammar as job ids (1.3, A36)."""
-    assert topics.parse_request(topic) == RequestTopic(topic, *expected)
+    assert topics.parse_request(topic) == RequestTopic(topic, *expected)  # type: ignore[arg-type]
 
 
 @hypothesis.given(st.sampled_from(Api), THING_NAMES, JOB_IDS, ROOTS)
@@ -54,6 +63,9 @@ def test_building_and_parsing_a_request_are_inverse(
     topic = topics.request_topic(api, thing_name, wanted, root)
     assert topics.parse_request(topic, root) == RequestTopic(topic, api, thing_name, wanted)
     assert topics.thing_of(topic, root) == thing_name
+    if about_one_job:
+        topic = topics.request_topic(api, thing_name, wanted, root, "ns")
+        assert topics.parse_request(topic, root) == RequestTopic(topic, api, thing_name, wanted, "ns")
 
 
 @hypothesis.given(st.sampled_from(Api), THING_NAMES, JOB_IDS)
@@ -80,6 +92,9 @@ def test_what_the_service_publishes_of_itself_is_never_a_request(
     for topic in (
         topics.notify_topic(thing_name),
         topics.notify_next_topic(thing_name),
+        topics.notify_topic(thing_name, namespace_id=job_id),
+        topics.notify_next_topic(thing_name, namespace_id=job_id),
+        topics.job_notify_topic(thing_name, job_id, job_id),
         topics.job_event_topic(job_id, operation),
         topics.job_execution_event_topic(job_id, operation),
     ):
@@ -95,6 +110,21 @@ def test_topics_of_the_service_are_those_of_the_table() -> None:
     assert topics.jobs_base("T", "root") == "root/things/T/jobs"
 
 
+def test_topics_of_a_namespace_carry_it() -> None:
+    """Control plane 1.7; data plane 1.1, as Greengrass uses them."""
+    namespace_id = "aws-gg-deployment"
+    assert (
+        topics.notify_topic("T", "$aws", namespace_id)
+        == f"$aws/things/T/jobs/notify-namespace-{namespace_id}"
+    )
+    next_topic = topics.notify_next_topic("T", "$aws", namespace_id)
+    assert next_topic == f"$aws/things/T/jobs/notify-next-namespace-{namespace_id}"
+    assert topics.job_notify_topic("T", "J", "n") == "$aws/things/T/jobs/J/notify-namespace-n/"
+    for topic in (next_topic, topics.job_notify_topic("T", "J", "n"), topics.notify_topic("T")):
+        assert topics.is_service_only(topic)
+    assert not topics.is_service_only("$aws/things/T/jobs/J/namespace-n/get")
+
+
 @pytest.mark.parametrize(
     "topic",
     [
@@ -107,7 +137,11 @@ def test_topics_of_the_service_are_those_of_the_table() -> None:
         "$aws/things/T/jobs//get",
         "$aws/things/T/jobs/J/get/",
         "$aws/things/T/jobs/J/get/more",
-        "$aws/things/T/jobs/J/namespace-aws-gg-deployment/get",
+        "$aws/things/T/jobs/J/namespace-/get",
+        "$aws/things/T/jobs/J/namespace-n/start-next",
+        "$aws/things/T/jobs//namespace-n/get",
+        "$aws/things/T/jobs/J/other-n/get",
+        "$aws/things/T/jobs/namespace-n/start-next",
     ],
 )
 def test_a_topic_under_jobs_that_names_no_operation_is_invalid(topic: str) -> None:
@@ -148,7 +182,8 @@ def test_any_topic_is_a_request_or_invalid_or_ignored(topic: str) -> None:
         return
     if request is not None:
         assert request.topic == topic
-        assert topics.request_topic(request.api, request.thing_name, request.job_id) == topic
+        parts = (request.api, request.thing_name, request.job_id)
+        assert topics.request_topic(*parts, namespace_id=request.namespace_id) == topic
 
 
 @hypothesis.given(st.from_regex(r"\A[^/+#\x00]{1,20}\Z"), st.from_regex(r"\A[A-Za-z]{1,40}\Z"), ROOTS)

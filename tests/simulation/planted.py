@@ -184,9 +184,9 @@ def a_device_revives_what_it_has_ended(patch: pytest.MonkeyPatch) -> None:
 
 @planted("UpdatesAreAsAsked")
 def the_expected_version_is_ignored(patch: pytest.MonkeyPatch) -> None:
-    def update(step: Any, thing: Any, job_id: str, request: Any) -> Any:
+    def update(step: Any, thing: Any, topic: Any, request: Any) -> Any:
         request.expected_version = None
-        return real(step, thing, job_id, request)
+        return real(step, thing, topic, request)
 
     api = next(api for api, handler in device.HANDLERS.items() if handler is device.update)
     real = device.update

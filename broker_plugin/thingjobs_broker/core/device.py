@@ -34,21 +34,22 @@ if TYPE_CHECKING:
 
     from thingjobs_broker.core.step import Step
     from thingjobs_protocol.messages import Wire
+    from thingjobs_protocol.topics import RequestTopic
 
 
 def get_pending(
-    step: Step, thing: Thing, _job_id: str, request: GetPendingJobExecutionsRequest
+    step: Step, thing: Thing, _topic: RequestTopic, request: GetPendingJobExecutionsRequest
 ) -> GetPendingJobExecutionsResponse:
-    """List what is pending."""
-    lifecycle.time_out_overdue(step, thing)
+    """List what is pending outside namespaces."""
+    lifecycle.time_out_overdue(step, thing, thing)
     return views.pending_lists(step.state, thing, step.now_ms, request.client_token)
 
 
 def start_next(
-    step: Step, thing: Thing, _job_id: str, request: StartNextPendingJobExecutionRequest
+    step: Step, thing: Thing, _topic: RequestTopic, request: StartNextPendingJobExecutionRequest
 ) -> JobExecutionResponse:
     """Start the front, or hand back the running one unchanged (spec: data plane 2.4, A9)."""
-    lifecycle.time_out_overdue(step, thing)
+    lifecycle.time_out_overdue(step, thing, thing)
     front = pending.front(thing, step.state.closed_jobs)
     status = execution.next_status(front.status, execution.Input.START_NEXT) if front else None
     if front is not None and status is not None:
@@ -65,14 +66,17 @@ def start_next(
 
 
 def describe(
-    step: Step, thing: Thing, job_id: str, request: DescribeJobExecutionRequest
+    step: Step, thing: Thing, topic: RequestTopic, request: DescribeJobExecutionRequest
 ) -> JobExecutionResponse:
-    """Show one pending execution, or the front for `$next` (spec: data plane 2.5)."""
-    if job_id == NEXT_JOB_ID:
-        lifecycle.time_out_overdue(step, thing)
-        found: Execution | None = pending.front(thing, step.state.closed_jobs)
+    """Show one pending execution, or the front for `$next` (spec: data plane 2.5), that of the namespace."""
+    if topic.job_id == NEXT_JOB_ID:
+        queue = thing.queue(topic.namespace_id)
+        lifecycle.time_out_overdue(step, thing, queue)
+        # The queue of a namespace that has emptied is another one.
+        queue = thing.queue(topic.namespace_id)
+        found: Execution | None = pending.front(queue, step.state.closed_jobs)
     else:
-        found = _find(step, thing, job_id, request.execution_number)
+        found = _find(step, thing, topic, request.execution_number)
         if found.status in TERMINAL:
             message = f"Job execution {_name(found)} is {found.status.value}, a terminal state"
             raise TerminalStateReached(message)
@@ -80,10 +84,11 @@ def describe(
 
 
 def update(
-    step: Step, thing: Thing, job_id: str, request: UpdateJobExecutionRequest
+    step: Step, thing: Thing, topic: RequestTopic, request: UpdateJobExecutionRequest
 ) -> UpdateJobExecutionResponse:
     """Report a status (spec: data plane 2.6); the order of the checks is that of 3.4."""
-    current = _find(step, thing, job_id, request.execution_number)
+    job_id = topic.job_id
+    current = _find(step, thing, topic, request.execution_number)
     expected = request.expected_version
     if expected is not None and expected != current.version_number:
         message = f"Expected version {expected} but found version {current.version_number}"
@@ -117,7 +122,7 @@ def update(
     return response
 
 
-HANDLERS: Final[dict[Api, Callable[[Step, Thing, str, Any], Wire]]] = {
+HANDLERS: Final[dict[Api, Callable[[Step, Thing, RequestTopic, Any], Wire]]] = {
     Api.GET_PENDING_JOB_EXECUTIONS: get_pending,
     Api.START_NEXT_PENDING_JOB_EXECUTION: start_next,
     Api.DESCRIBE_JOB_EXECUTION: describe,
@@ -125,11 +130,16 @@ HANDLERS: Final[dict[Api, Callable[[Step, Thing, str, Any], Wire]]] = {
 }
 
 
-def _find(step: Step, thing: Thing, job_id: str, execution_number: int | None) -> Execution:
+def _find(step: Step, thing: Thing, topic: RequestTopic, execution_number: int | None) -> Execution:
+    """Return an execution; a namespace in the topic must be that of its job, as with operators (spec: control
+    plane 1.7).
+    """
+    job_id, namespace_id = topic.job_id, topic.namespace_id
     found = step.state.execution(thing, job_id, execution_number)
-    if found is None:
+    if found is None or (namespace_id and step.state.jobs[job_id].namespace_id != namespace_id):
         number = f" number {execution_number}" if execution_number is not None else ""
-        message = f"Thing {thing.thing_name} has no execution{number} of job {job_id}"
+        where = f" in namespace {namespace_id[:128]}" if namespace_id else ""
+        message = f"Thing {thing.thing_name} has no execution{number} of job {job_id}{where}"
         raise ResourceNotFound(message)
     lifecycle.time_out_if_overdue(step, thing, found)
     return found

@@ -66,34 +66,15 @@ NO_ATTRIBUTES: Final[dict[str, str]] = {}
 """Shared as well; attributes are replaced as a whole."""
 
 
-class Thing(msgspec.Struct, gc=False):
-    """A thing, its newest execution of each job, and its pending executions in queue order."""
+class Queue(msgspec.Struct, gc=False, kw_only=True):
+    """The executions of a thing that are pending in one namespace, in queue order."""
 
-    thing_name: str
-    thing_id: str
-    created_at_ms: int
-    attributes: dict[str, str]
-    version: int = 1
-    index: int = 0
-    """Its place in `State.thing_order`."""
-    thing_type_name: str = ""
-    groups: tuple[str, ...] = ()
-    """The ids of the groups that it is a direct member of, static and dynamic, in the order of joining."""
-    executions: dict[str, Execution] = NO_EXECUTIONS
     pending: dict[str, Execution] = NO_EXECUTIONS
     in_progress_count: int = 0
     pending_revision: int = 0
     """Counts changes of the membership of the pending set, for `notify` (spec: data plane 5.2). It is looked
     at within one step only, so a restart may begin anew.
     """
-
-    def add(self, execution: Execution) -> None:
-        """Add an execution, the newest of its job."""
-        execution.previous = self.executions.get(execution.job_id)
-        if self.executions:
-            self.executions[execution.job_id] = execution
-        else:
-            self.executions = {execution.job_id: execution}
 
     def add_pending(self, execution: Execution) -> None:
         """Add an execution at the end of the queue."""
@@ -107,6 +88,72 @@ class Thing(msgspec.Struct, gc=False):
         del self.pending[execution.job_id]
         self.pending = self.pending or NO_EXECUTIONS
         self.pending_revision += 1
+
+    def move_deadlines(self, delta_ms: int) -> None:
+        """Let every timer that runs end so much later."""
+        for execution in self.pending.values() if self.in_progress_count else ():
+            if execution.in_progress_deadline_ms:
+                execution.in_progress_deadline_ms += delta_ms
+            if execution.step_deadline_ms:
+                execution.step_deadline_ms += delta_ms
+
+
+NO_QUEUES: Final = cast("dict[str, Queue]", MappingProxyType({}))
+"""Shared by all things without pending executions in a namespace, and so not to be changed in place."""
+
+
+class Thing(Queue, gc=False):
+    """A thing, its newest execution of each job, and what is pending: its own queue is that without a
+    namespace, and there is one for each namespace (spec: control plane 1.7).
+    """
+
+    thing_name: str
+    thing_id: str
+    created_at_ms: int
+    attributes: dict[str, str]
+    version: int = 1
+    index: int = 0
+    """Its place in `State.thing_order`."""
+    thing_type_name: str = ""
+    groups: tuple[str, ...] = ()
+    """The ids of the groups that it is a direct member of, static and dynamic, in the order of joining."""
+    executions: dict[str, Execution] = NO_EXECUTIONS
+    namespaces: dict[str, Queue] = NO_QUEUES
+    """The queues that are not empty, by namespace."""
+
+    def add(self, execution: Execution) -> None:
+        """Add an execution, the newest of its job."""
+        execution.previous = self.executions.get(execution.job_id)
+        if self.executions:
+            self.executions[execution.job_id] = execution
+        else:
+            self.executions = {execution.job_id: execution}
+
+    def queue(self, namespace_id: str) -> Queue:
+        """Return the queue of a namespace to look into; without one, the thing's own."""
+        if not namespace_id:
+            return self
+        return self.namespaces.get(namespace_id) or Queue()
+
+    def queues(self) -> list[Queue]:
+        """Return all queues that are not empty."""
+        return [queue for queue in (self, *self.namespaces.values()) if queue.pending]
+
+    def enqueue(self, execution: Execution, namespace_id: str) -> Queue:
+        """Add an execution at the end of the queue of its namespace, which is returned."""
+        queue = self.queue(namespace_id)
+        if queue is not self:
+            self.namespaces = {**self.namespaces, namespace_id: queue}
+        queue.add_pending(execution)
+        return queue
+
+    def dequeue(self, execution: Execution, namespace_id: str) -> None:
+        """Take an execution out of the queue of its namespace."""
+        queue = self.queue(namespace_id)
+        queue.remove_pending(execution)
+        if queue is not self and not queue.pending:
+            rest = {name: other for name, other in self.namespaces.items() if other is not queue}
+            self.namespaces = rest or NO_QUEUES
 
 
 class ThingType(msgspec.Struct, frozen=True):
@@ -223,6 +270,12 @@ class Job(msgspec.Struct, gc=False):
     document_source: str = ""
     authored_document: str = ""
     """The document before its placeholders were replaced, empty if that changed nothing."""
+
+    @property
+    def namespace_id(self) -> str:
+        """The namespace that its executions are offered in, empty for none (spec: control plane 1.7)."""
+        found: str = self.options.get("namespaceId", "")
+        return found
 
     @property
     def has_windows(self) -> bool:

@@ -52,7 +52,7 @@ def thing_deleted(step: Step, thing: Thing) -> None:
     for job in step.state.jobs.values():
         if thing.thing_name in job.owed or thing.thing_name in job.barred:
             _turn(step, thing, job, "none")
-    for current in list(thing.pending.values()):
+    for current in [one for queue in thing.queues() for one in queue.pending.values()]:
         status = execution.next_status(current.status, execution.Input.DELETE_THING)
         if status is not None:
             lifecycle.transition(step, thing, current, status, by=BY_SERVICE, notify=False)

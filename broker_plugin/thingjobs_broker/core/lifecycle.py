@@ -23,6 +23,7 @@ from thingjobs_protocol.status import TERMINAL, JobStatus, TargetSelection
 from thingjobs_protocol.status import JobExecutionStatus as Status
 
 if TYPE_CHECKING:
+    from thingjobs_broker.core.entities import Queue
     from thingjobs_broker.core.outcome import Message
     from thingjobs_broker.core.step import Step
 
@@ -35,7 +36,7 @@ def queue_execution(step: Step, thing: Thing, the_job: Job, retry_attempt: int =
     newest = thing.executions.get(the_job.job_id)
     used = the_job.numbers_used.get(thing.thing_name, 0)
     number = max(newest.execution_number if newest else 0, used) + 1
-    step.watch(thing)
+    step.watch(thing, the_job.namespace_id)
     position = step.state.queue_position + 1
     step.apply(
         ExecutionQueued(thing.thing_name, the_job.job_id, number, position, step.now_ms, retry_attempt)
@@ -76,7 +77,7 @@ def transition(
         return
     the_job = step.state.jobs[current.job_id]
     if notify:
-        step.watch(thing)
+        step.watch(thing, the_job.namespace_id)
     record = execution.changed(
         current,
         status,
@@ -111,10 +112,10 @@ def time_out_if_overdue(step: Step, thing: Thing, current: Execution) -> None:
         transition(step, thing, current, status, by=BY_SERVICE, cause=cause)
 
 
-def time_out_overdue(step: Step, thing: Thing) -> None:
-    """Apply every timer of the thing that has run out."""
-    if thing.in_progress_count:
-        for current in pending.in_progress(thing):
+def time_out_overdue(step: Step, thing: Thing, queue: Queue) -> None:
+    """Apply every timer in a queue of the thing that has run out."""
+    if queue.in_progress_count:
+        for current in pending.in_progress(queue):
             time_out_if_overdue(step, thing, current)
 
 
@@ -123,9 +124,9 @@ def delete_execution(step: Step, current: Execution, by: str) -> None:
     8.2).
     """
     thing = step.state.things.get(current.thing_name)
-    if thing is not None:
-        step.watch(thing)
     the_job = step.state.jobs[current.job_id]
+    if thing is not None:
+        step.watch(thing, the_job.namespace_id)
     event = events.execution_event(current, events.DELETED, step.now_ms, step.new_id(), step.naming)
     step.apply(
         ExecutionDeleted(current.thing_name, current.job_id, current.execution_number, step.now_ms, by)

@@ -36,7 +36,8 @@ ParameterValue = Annotated[str, Meta(min_length=1, max_length=30_720)]
 TagKey = Annotated[str, Meta(min_length=1, max_length=128)]
 ReasonCode = Annotated[str, Meta(max_length=128, pattern=r"^[A-Z0-9_]+\Z")]
 ThingGroupId = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9-]{1,128}\Z")]
-NamespaceId = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]+\Z")]
+NamespaceId = Annotated[str, Meta(max_length=128, pattern=r"^[a-zA-Z0-9_-]+\Z")]
+"""AWS's has no bound; it becomes part of a topic."""
 AttributeName = Annotated[str, Meta(max_length=128, pattern=r"^[a-zA-Z0-9_.,@/:#-]+\Z")]
 AttributeValue = Annotated[str, Meta(max_length=800, pattern=r"^[a-zA-Z0-9_.,@/:#=\[\]-]*\Z")]
 

@@ -53,14 +53,13 @@ def preview_job(step: Step, request: operations.PreviewJob, by: str) -> dict[str
         excluded["endTime comes before their turn"] = list(things)[pace.reached :]
     shown_max = request.max_results or NAMES_SHOWN
     minutes = rollout.windows_needed(config, len(things), unset_per_minute=unset)
+    waiting = _waiting(step, things, request.namespace_id or "")
     return {
         "status": checked.status,
         "targets": [{"target": arn, "things": count} for arn, count in per_target],
         "targeted": _some(things, shown_max),
         "excluded": [{"reason": reason} | _some(names, shown_max) for reason, names in excluded.items()],
-        "waiting": [
-            {"reason": reason} | _some(names, shown_max) for reason, names in _waiting(step, things).items()
-        ],
+        "waiting": [{"reason": reason} | _some(names, shown_max) for reason, names in waiting.items()],
         "rollout": _without_none(
             {
                 "perMinute": rollout.per_minute(config, 0, 0, unset_per_minute=unset),
@@ -194,14 +193,14 @@ def _members(
     return things, {reason: names for reason, names in found.items() if names}, per_target
 
 
-def _waiting(step: Step, things: Iterable[str]) -> dict[str, list[str]]:
+def _waiting(step: Step, things: Iterable[str], namespace_id: str) -> dict[str, list[str]]:
     """Return who gets an execution that will have to wait, by reason."""
     found: dict[str, list[str]] = {}
     for name in things:
         thing = step.state.things.get(name)
         if step.ports.presences.of(name).is_connected is False:
             found.setdefault("not connected", []).append(name)
-        elif thing is not None and thing.pending:
+        elif thing is not None and thing.queue(namespace_id).pending:
             found.setdefault("has other jobs to do first", []).append(name)
     return found
 

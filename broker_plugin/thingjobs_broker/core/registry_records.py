@@ -47,7 +47,7 @@ def thing_updated(state: State, record: records.ThingUpdated) -> None:
 def thing_deleted(state: State, record: records.ThingDeleted) -> None:
     """Only its executions are left, if there are any."""
     thing = state.things.pop(record.thing_name)
-    assert not thing.pending, record
+    assert not thing.queues(), record
     state.thing_order[thing.index] = None
     _set_type(state, thing, "")
     for group_id in thing.groups:

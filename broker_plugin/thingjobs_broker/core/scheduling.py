@@ -63,7 +63,7 @@ def turn(step: Step, job: Job, current: Execution) -> None:
         lifecycle.transition(step, thing, current, status, by=BY_SERVICE, cause=cause)
     elif current.status is Status.QUEUED:
         was_hidden = job.status is JobStatus.IN_PROGRESS
-        step.watch_turned(step.state.things[current.thing_name], job.job_id, was_hidden=was_hidden)
+        step.watch_turned(step.state.things[current.thing_name], job, was_hidden=was_hidden)
 
 
 def give_owed(step: Step, job: Job) -> bool:

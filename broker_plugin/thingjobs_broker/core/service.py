@@ -275,7 +275,7 @@ class JobsService:
                 thing = self._register(step, request, may=by_device and self._auto_register)
             if by_device:
                 self._last_seen_ms[thing.thing_name] = step.now_ms
-            return HANDLERS[request.api](step, thing, request.job_id, body)
+            return HANDLERS[request.api](step, thing, request, body)
         except Rejected as refusal:
             refusal.client_token = body.client_token
             raise

@@ -174,8 +174,7 @@ class State:
             index_in_job=len(job.executions),
         )
         thing.add(execution)
-        thing.add_pending(execution)
-        thing.pending_revision += 1
+        thing.enqueue(execution, job.namespace_id).pending_revision += 1
         job.executions.append(execution)
         job.counts[JobExecutionStatus.QUEUED] += 1
         job.owed.pop(thing.thing_name, None)
@@ -223,12 +222,12 @@ class State:
             job.rollout.succeeded += 1
         if after is JobExecutionStatus.IN_PROGRESS:
             execution.started_at_ms = record.at_ms
-            thing.in_progress_count += 1
+            thing.queue(job.namespace_id).in_progress_count += 1
             return
         if before is JobExecutionStatus.IN_PROGRESS:
-            thing.in_progress_count -= 1
+            thing.queue(job.namespace_id).in_progress_count -= 1
         execution.force_canceled = record.cause == FORCED
-        thing.remove_pending(execution)
+        thing.dequeue(execution, job.namespace_id)
 
     def _note(self, execution: Execution, record: records.ExecutionChanged) -> None:
         """Keep what the execution's own fields do not tell: step timers, and who ended it if not its
@@ -267,12 +266,12 @@ class State:
         thing = self.holder(record.thing_name)
         execution = self.execution(thing, record.job_id, record.execution_number)
         assert execution is not None, record
-        if execution.status in PENDING:
-            thing.remove_pending(execution)
-            if execution.status is JobExecutionStatus.IN_PROGRESS:
-                thing.in_progress_count -= 1
-            execution.in_progress_deadline_ms = execution.step_deadline_ms = 0
         job = self.jobs[record.job_id]
+        if execution.status in PENDING:
+            if execution.status is JobExecutionStatus.IN_PROGRESS:
+                thing.queue(job.namespace_id).in_progress_count -= 1
+            thing.dequeue(execution, job.namespace_id)
+            execution.in_progress_deadline_ms = execution.step_deadline_ms = 0
         if thing.executions[record.job_id] is execution:
             job.numbers_used[thing.thing_name] = execution.execution_number
         if execution.status is JobExecutionStatus.TIMED_OUT and "jobExecutionsRetryConfig" in job.options:
@@ -339,11 +338,8 @@ class State:
     def _clock_stepped(self, record: records.ClockStepped) -> None:
         """Move every running deadline with the clock."""
         for thing in self.things.values():
-            for execution in thing.pending.values() if thing.in_progress_count else ():
-                if execution.in_progress_deadline_ms:
-                    execution.in_progress_deadline_ms += record.delta_ms
-                if execution.step_deadline_ms:
-                    execution.step_deadline_ms += record.delta_ms
+            for queue in thing.queues():
+                queue.move_deadlines(record.delta_ms)
         for job in self.jobs.values():
             if job.rollout is not None and job.rollout.started_at_ms:
                 job.rollout.started_at_ms += record.delta_ms
@@ -379,8 +375,8 @@ class State:
         pending.sort(key=attrgetter("queue_position"))
         for execution in pending:
             thing = self.things[execution.thing_name]
-            thing.add_pending(execution)
-            thing.in_progress_count += execution.status is JobExecutionStatus.IN_PROGRESS
+            queue = thing.enqueue(execution, self.jobs[execution.job_id].namespace_id)
+            queue.in_progress_count += execution.status is JobExecutionStatus.IN_PROGRESS
             if deadline_ms := execution.deadline_ms:
                 self.timers.schedule(execution, deadline_ms)
 

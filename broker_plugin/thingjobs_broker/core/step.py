@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.naming import Naming
     from thingjobs_broker.core.records import Record
     from thingjobs_broker.core.state import Job, State, Thing
+    from thingjobs_protocol.messages import JobExecutionsChanged
 
 
 class CannotStore(Exception):
@@ -31,9 +32,12 @@ _ANOTHER_REVISION: Final = -1
 
 
 class _Before(NamedTuple):
-    """What a thing saw before a step changed it; `visible` only where something may be hidden from it."""
+    """What a thing saw before a step changed it; `visible` only in a namespace, and where something may be
+    hidden from it.
+    """
 
     thing: Thing
+    namespace_id: str
     revision: int
     visible: list[pending.Identity] | None
     front: pending.Identity | None
@@ -90,23 +94,28 @@ class Step:
         self.state.apply(record)
         self._records.append(record)
 
-    def watch(self, thing: Thing) -> None:
-        """Remember the thing's pending set and front as they are before a change of it."""
-        if thing.thing_name not in self._watched:
-            hidden = self.state.closed_jobs
-            visible = pending.visible(thing, hidden) if hidden else None
-            front = pending.front_identity(thing, hidden)
-            self._watched[thing.thing_name] = _Before(thing, thing.pending_revision, visible, front)
+    def watch(self, thing: Thing, namespace_id: str) -> None:
+        """Remember the thing's pending set, in that namespace, and its front as they are before a change."""
+        key = _key(thing, namespace_id)
+        if key not in self._watched:
+            hidden, queue = self.state.closed_jobs, thing.queue(namespace_id)
+            visible = pending.visible(queue, hidden) if hidden or namespace_id else None
+            front = pending.front_identity(queue, hidden)
+            # The queue of a namespace goes when it is empty, and its count of changes with it.
+            revision = _ANOTHER_REVISION if namespace_id else queue.pending_revision
+            self._watched[key] = _Before(thing, namespace_id, revision, visible, front)
 
-    def watch_turned(self, thing: Thing, job_id: str, *, was_hidden: bool) -> None:
+    def watch_turned(self, thing: Thing, job: Job, *, was_hidden: bool) -> None:
         """Remember what the thing saw before the window of a job opened or closed, which it just did."""
-        before = self._watched.get(thing.thing_name)
+        namespace_id = job.namespace_id
+        key = _key(thing, namespace_id)
+        before = self._watched.get(key)
         if before is None:
-            closed = self.state.closed_jobs
-            hidden = {*closed, job_id} if was_hidden else set(closed) - {job_id}
-            visible, front = pending.visible(thing, hidden), pending.front_identity(thing, hidden)
-            before = _Before(thing, _ANOTHER_REVISION, visible, front)
-        self._watched[thing.thing_name] = before._replace(revision=_ANOTHER_REVISION)
+            closed, queue = self.state.closed_jobs, thing.queue(namespace_id)
+            hidden = {*closed, job.job_id} if was_hidden else set(closed) - {job.job_id}
+            visible, front = pending.visible(queue, hidden), pending.front_identity(queue, hidden)
+            before = _Before(thing, namespace_id, _ANOTHER_REVISION, visible, front)
+        self._watched[key] = before._replace(revision=_ANOTHER_REVISION)
 
     def reply(self, topic: str, body: Any) -> None:
         """Publish the answer to the request."""
@@ -145,19 +154,34 @@ class Step:
         return Outcome(self._records, self._messages + self._events)
 
     def _notify(self, before: _Before) -> None:
-        thing, root = before.thing, self.naming.topic_root
-        hidden = self.state.closed_jobs
+        name, root, namespace_id = before.thing.thing_name, self.naming.topic_root, before.namespace_id
+        queue, hidden = before.thing.queue(namespace_id), self.state.closed_jobs
         # Where nothing is hidden, counting the changes is as good as comparing, and cheaper.
-        if thing.pending_revision != before.revision and (
-            before.visible is None or pending.visible(thing, hidden) != before.visible
+        if queue.pending_revision != before.revision and (
+            before.visible is None or pending.visible(queue, hidden) != before.visible
         ):
-            body = views.pending_changed(self.state, thing, self.now_ms)
-            self._messages.append(Message(topics.notify_topic(thing.thing_name, root), body))
-        front = pending.front(thing, hidden)
+            body = views.pending_changed(self.state, queue, self.now_ms)
+            self._messages.append(Message(topics.notify_topic(name, root, namespace_id), body))
+            if namespace_id:
+                self._notify_of_jobs(before, body)
+        front = pending.front(queue, hidden)
         if pending.identity(front) != before.front:
             next_changed = NextJobExecutionChanged(self.now_ms // 1000)
             if front:
                 job = self.state.jobs[front.job_id]
                 document = delivery.document(self.ports, job, front)
                 next_changed.execution = views.job_execution(front, self.now_ms, document)
-            self._messages.append(Message(topics.notify_next_topic(thing.thing_name, root), next_changed))
+            self._messages.append(Message(topics.notify_next_topic(name, root, namespace_id), next_changed))
+
+    def _notify_of_jobs(self, before: _Before, body: JobExecutionsChanged) -> None:
+        """Say the same on the topics of the jobs that came or went (spec: control plane 1.7)."""
+        name, root, namespace_id = before.thing.thing_name, self.naming.topic_root, before.namespace_id
+        visible = pending.visible(before.thing.queue(namespace_id), self.state.closed_jobs)
+        changed = sorted({job_id for job_id, _ in {*visible} ^ {*(before.visible or ())}})
+        self._messages += (
+            Message(topics.job_notify_topic(name, job_id, namespace_id, root), body) for job_id in changed
+        )
+
+
+def _key(thing: Thing, namespace_id: str) -> str:
+    return f"{thing.thing_name}/{namespace_id}" if namespace_id else thing.thing_name

@@ -7,7 +7,8 @@ from __future__ import annotations
 import msgspec
 
 from thingjobs_broker.core import pending
-from thingjobs_broker.core.state import Execution, State, Thing
+from thingjobs_broker.core.entities import Execution, Queue
+from thingjobs_broker.core.state import State
 from thingjobs_protocol.limits import PENDING_JOBS_SHOWN_MAX, PENDING_JOBS_SHOWN_WINDOWED_MAX
 from thingjobs_protocol.messages import (
     GetPendingJobExecutionsResponse,
@@ -64,20 +65,20 @@ def execution_state(execution: Execution) -> JobExecutionState:
     return JobExecutionState(execution.status, execution.version_number, execution.status_details)
 
 
-def shown_max(state: State, thing: Thing) -> int:
+def shown_max(state: State, queue: Queue) -> int:
     """Return how many pending executions a list holds: more with a job in its window (A4)."""
-    if len(thing.pending) > PENDING_JOBS_SHOWN_MAX and any(
-        state.jobs[job_id].has_windows for job_id in thing.pending if job_id not in state.closed_jobs
+    if len(queue.pending) > PENDING_JOBS_SHOWN_MAX and any(
+        state.jobs[job_id].has_windows for job_id in queue.pending if job_id not in state.closed_jobs
     ):
         return PENDING_JOBS_SHOWN_WINDOWED_MAX
     return PENDING_JOBS_SHOWN_MAX
 
 
 def pending_lists(
-    state: State, thing: Thing, now_ms: int, client_token: str | None
+    state: State, queue: Queue, now_ms: int, client_token: str | None
 ) -> GetPendingJobExecutionsResponse:
     """Return the answer to `get` (spec: data plane 2.3)."""
-    running, queued = pending.shown(thing, shown_max(state, thing), state.closed_jobs)
+    running, queued = pending.shown(queue, shown_max(state, queue), state.closed_jobs)
     return GetPendingJobExecutionsResponse(
         timestamp=now_ms // 1000,
         in_progress_jobs=[summary(execution) for execution in running],
@@ -86,9 +87,9 @@ def pending_lists(
     )
 
 
-def pending_changed(state: State, thing: Thing, now_ms: int) -> JobExecutionsChanged:
+def pending_changed(state: State, queue: Queue, now_ms: int) -> JobExecutionsChanged:
     """Return the body of `notify`; a status without entries has no key (spec: data plane 5.1)."""
-    running, queued = pending.shown(thing, shown_max(state, thing), state.closed_jobs)
+    running, queued = pending.shown(queue, shown_max(state, queue), state.closed_jobs)
     lists = ((Status.IN_PROGRESS.value, running), (Status.QUEUED.value, queued))
     jobs = {status: [summary(execution) for execution in found] for status, found in lists if found}
     return JobExecutionsChanged(now_ms // 1000, jobs)

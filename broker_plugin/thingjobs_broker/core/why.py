@@ -234,13 +234,14 @@ def _offline(case: Case) -> Facts | None:
 
 
 def _behind(case: Case) -> Facts | None:
-    front = pending.front(case.thing, case.step.state.closed_jobs)
+    queue = case.thing.queue(case.job.namespace_id)
+    front = pending.front(queue, case.step.state.closed_jobs)
     if not case.is_waiting or front is None or front.job_id == case.job.job_id:
         return None
     since_ms = front.started_at_ms or front.queued_at_ms
     before = sum(
         current.status is Status.IN_PROGRESS or current.queue_position < _current(case).queue_position
-        for current in case.thing.pending.values()
+        for current in queue.pending.values()
         if current is not case.execution and current.job_id not in case.step.state.closed_jobs
     )
     return {
@@ -249,6 +250,14 @@ def _behind(case: Case) -> Facts | None:
         "before": before,
         "since": since_ms / 1000,
     }
+
+
+def _in_namespace(case: Case) -> Facts | None:
+    """Whether its device listens there is not known."""
+    namespace_id = case.job.namespace_id
+    if not case.is_waiting or not namespace_id:
+        return None
+    return {"namespace": namespace_id, "since": _current(case).queued_at_ms / 1000}
 
 
 def _not_subscribed(case: Case) -> Facts | None:
@@ -310,6 +319,7 @@ VERDICTS: Final = (
     Verdict("WINDOW_CLOSED", "it waits: the job's maintenance window is closed", _window_closed),
     Verdict("OFFLINE", "the device is not connected", _offline),
     Verdict("BEHIND", "it waits behind job {behind}, which {is} ({before} before it)", _behind),
+    Verdict("IN_NAMESPACE", "it is offered on the topics of namespace {namespace} only", _in_namespace),
     Verdict("NOT_SUBSCRIBED", "the device is connected, but subscribed to no notification", _not_subscribed),
     Verdict("NOT_SEEN", "the device {ever}", _not_seen),
     Verdict("NOT_TAKEN", "it is the device's turn: it has not started it", _not_taken),
@@ -322,7 +332,7 @@ VERDICTS: Final = (
 def _jobs_of(step: Step, thing: Thing) -> list[Job]:
     """Return the jobs whose executions are pending, in queue order, then those that may yet come to it."""
     state = step.state
-    found = {job_id: state.jobs[job_id] for job_id in thing.pending}
+    found = {job_id: state.jobs[job_id] for queue in thing.queues() for job_id in queue.pending}
     for job in state.jobs.values():
         if job.job_id in found or job.status not in (JobStatus.IN_PROGRESS, JobStatus.SCHEDULED):
             continue
@@ -344,7 +354,7 @@ def _thing(step: Step, thing: Thing) -> Facts:
         "connectedSince" if presence.is_connected else "offlineSince": _seconds(presence.since_ms),
         "subscribed": presence.is_subscribed,
         "lastSeenAt": _seconds(step.ports.last_seen_ms.get(thing.thing_name)),
-        "pending": len(thing.pending),
+        "pending": sum(len(queue.pending) for queue in thing.queues()),
     }
     return {name: value for name, value in found.items() if value is not None}
 

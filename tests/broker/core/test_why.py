@@ -204,6 +204,14 @@ def not_subscribed() -> PresenceWorld:
     return queued(Presence(is_connected=True, since_ms=START_MS, is_subscribed=False))
 
 
+def in_namespace() -> PresenceWorld:
+    the_world = world()
+    the_world.presence["T"] = Presence(is_connected=True, since_ms=START_MS, is_subscribed=False)
+    the_world.create_job("plain")
+    the_world.create_job("j", namespaceId="ns")
+    return the_world
+
+
 def not_seen() -> PresenceWorld:
     the_world = world()
     the_world.device("T", "get", {})
@@ -281,6 +289,12 @@ STORIES: list[tuple[Callable[[], PresenceWorld], str, str, dict[str, Any]]] = [
         "BEHIND",
         "it waits behind job first, which is IN_PROGRESS (2 before it)",
         {"behind": "first", "before": 2},
+    ),
+    (
+        in_namespace,
+        "IN_NAMESPACE",
+        "it is offered on the topics of namespace ns only",
+        {"namespace": "ns", "since": START_S},
     ),
     (
         not_subscribed,

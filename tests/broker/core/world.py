@@ -40,7 +40,7 @@ class Sent(NamedTuple):
     @property
     def ending(self) -> str:
         """The last segment: accepted, rejected, notify, notify-next or the operation of an event."""
-        return self.topic.rpartition("/")[2]
+        return self.topic.rstrip("/").rpartition("/")[2]
 
     @property
     def is_event(self) -> bool:
@@ -237,8 +237,7 @@ def _check_order(sent: list[Sent]) -> None:
     notified = [message.topic for message in sent if message.ending.startswith("notify")]
     assert len(set(notified)) == len(notified), "a notification was repeated"
     for first, second in itertools.pairwise(notified):
-        if first.endswith("/notify-next"):
-            assert second != first.removesuffix("-next"), "N after NN"
+        assert second != first.replace("/notify-next", "/notify"), "N after NN"
 
 
 # What a state holds, and what must hold in it
@@ -295,6 +294,10 @@ def _thing_picture(thing: Thing) -> dict[str, Any]:
             },
             "pending": lambda found: [_identity(execution) for execution in found.values()],
             "pending_revision": lambda _: None,
+            "namespaces": lambda found: {
+                name: (list(map(_identity, queue.pending.values())), queue.in_progress_count)
+                for name, queue in found.items()
+            },
         },
     )
 
@@ -327,7 +330,7 @@ def check_consistency(state: State) -> None:
         for newest in thing.executions.values()
         for execution in chain(newest)
     ]
-    assert all(thing.executions and not thing.pending for thing in state.departed.values())
+    assert all(thing.executions and not thing.queues() for thing in state.departed.values())
     check_registry(state)
     for thing in state.things.values():
         pending = [
@@ -337,12 +340,20 @@ def check_consistency(state: State) -> None:
             if execution.status in PENDING
         ]
         pending.sort(key=lambda execution: execution.queue_position)
-        assert list(thing.pending.values()) == pending, (
-            "the pending set is not what is pending, in queue order"
-        )
-        assert all(thing.pending[execution.job_id] is execution for execution in pending)
-        running = [execution for execution in pending if execution.status is JobExecutionStatus.IN_PROGRESS]
-        assert thing.in_progress_count == len(running)
+        assert all(queue.pending for queue in thing.namespaces.values())
+        for namespace_id in {
+            "",
+            *thing.namespaces,
+            *(state.jobs[one.job_id].namespace_id for one in pending),
+        }:
+            its = [one for one in pending if state.jobs[one.job_id].namespace_id == namespace_id]
+            queue = thing.queue(namespace_id)
+            assert list(queue.pending.values()) == its, (
+                "the pending set is not what is pending, in queue order"
+            )
+            assert all(queue.pending[execution.job_id] is execution for execution in its)
+            running = [execution for execution in its if execution.status is JobExecutionStatus.IN_PROGRESS]
+            assert queue.in_progress_count == len(running)
     for job in state.jobs.values():
         mine = [execution for execution in stored if execution.job_id == job.job_id]
         for status in JobExecutionStatus:
