@@ -137,6 +137,8 @@ def test_without_no_local_the_service_subscribes_to_requests_only() -> None:
         "$aws/things/+/jobs/start-next",
         "$aws/things/+/jobs/+/get",
         "$aws/things/+/jobs/+/update",
+        "$aws/things/+/jobs/+/+/get",
+        "$aws/things/+/jobs/+/+/update",
         "$aws/control/+/+",
     ]
 

@@ -152,7 +152,7 @@ def change_job(
         # What was hidden outside its window goes unseen with the job: the slice of this very step.
         for current in the_job.executions[:SWEEP_SLICE]:
             if current is not None and current.status is Status.QUEUED:
-                step.watch(step.state.things[current.thing_name])
+                step.watch(step.state.things[current.thing_name], the_job.namespace_id)
     step.apply(
         JobChanged(
             the_job.job_id,
