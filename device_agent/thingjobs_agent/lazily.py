@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import gc
 import importlib
 import sys
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+LABEL_MAX: Final = 64
+"""A label of a host name is shorter than this (RFC 1035, 2.3.4)."""
 
 
 def lazily(name: str) -> None:
@@ -48,3 +56,64 @@ def without_signatures() -> Iterator[None]:
         yield
     finally:
         names["inspect"] = before
+
+
+@contextlib.contextmanager
+def without_types() -> Iterator[None]:
+    """Let msgspec be imported without the types of `decimal` and `uuid`, which it would know in messages and
+    ours do not hold: 0.5 MiB. Who imports these modules later gets them.
+    """
+    if "msgspec" in sys.modules:
+        yield
+        return
+    nothing = type("Nothing", (), {"unknown": None})
+    stand_ins = {"decimal": {"Decimal": nothing}, "uuid": {"UUID": nothing, "SafeUUID": nothing}}
+    before = {name: sys.modules.pop(name, None) for name in stand_ins}
+    for name, members in stand_ins.items():
+        sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules[name]).update(members)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module
+
+
+def forget(*names: str) -> None:
+    """Give back the memory of modules that are not needed again; who imports one later gets it anew."""
+    for name in names:
+        parent, _, child = name.rpartition(".")
+        if sys.modules.pop(name, None) is not None and parent in sys.modules:
+            vars(sys.modules[parent]).pop(child, None)
+    gc.collect()
+
+
+def plain_host_names() -> None:
+    """Let host names of ASCII be looked up without the tables for all others: 0.3 MiB, loaded by a name that
+    needs them.
+    """
+    name = "encodings.idna"
+    if name in sys.modules:
+        return
+
+    def whole() -> codecs.CodecInfo:
+        sys.modules.pop(name, None)
+        found: codecs.CodecInfo = importlib.import_module(name).getregentry()
+        return found
+
+    def encode(text: str, errors: str = "strict") -> tuple[bytes, int]:
+        labels = text.split(".")
+        # The last label is empty where the name ends in a dot; what else is wrong is for the codec to say.
+        is_plain = text.isascii() and all(
+            0 < len(label) < LABEL_MAX for label in [*labels[:-1], labels[-1] or "-"]
+        )
+        return (text.encode("ascii"), len(text)) if is_plain else whole().encode(text, errors)
+
+    def decode(data: Buffer, errors: str = "strict") -> tuple[str, int]:
+        return whole().decode(data, errors)
+
+    stand_in = types.ModuleType(name)
+    vars(stand_in)["getregentry"] = lambda: codecs.CodecInfo(encode, decode, name="idna")
+    sys.modules[name] = stand_in

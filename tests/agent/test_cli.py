@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from tests.agent.harness import document, let_others_pass
+from thingjobs_agent.arguments import COMMANDS, parsed
 from thingjobs_agent.checkpoint import Store
-from thingjobs_agent.cli import COMMANDS, _parsed, main
+from thingjobs_agent.cli import main
 from thingjobs_agent.work import Checkpoint, Phase, Report
 from thingjobs_protocol.status import JobExecutionStatus
 
@@ -202,9 +203,9 @@ def test_help_shows_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
 
 # Imported first: the interpreter may be where only its owner can read.
 AS_NOBODY = """
-import inspect, ipaddress, tokenize, uuid, hashlib, urllib.request
+import bz2, hashlib, inspect, ipaddress, locale, lzma, tokenize, urllib.request, uuid
 import os, sys
-from thingjobs_agent import doctor, findings, inquiry, support_bundle
+from thingjobs_agent import arguments, doctor, findings, inquiry, support_bundle
 from thingjobs_agent.cli import main
 from thingjobs_agent.commands import checking, documents, looking, running
 os.setgroups([])
@@ -267,7 +268,7 @@ def test_help_of_a_command_has_an_example_that_is_right(
     assert f"example: thingjobs-agent {COMMANDS[name].example}; exit codes" in shown
     words = shlex.split(COMMANDS[name].example)
     assert words[0] == name
-    assert vars(_parsed(words))["command"] == name
+    assert vars(parsed(words))["command"] == name
 
 
 @pytest.mark.broker

@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from tests.agent.harness import document, reboot_step, step
+from thingjobs_agent.arguments import COMMANDS
 from thingjobs_agent.checkpoint import Store
-from thingjobs_agent.cli import COMMANDS, main
+from thingjobs_agent.cli import main
 from thingjobs_agent.control import read_cancel, read_hold
 from thingjobs_agent.history import Entry, History
 from thingjobs_agent.joblog import JobLog, log_path

@@ -54,6 +54,74 @@ print(A(1), before, "ast" in sys.modules, B.__doc__.startswith("B(y"))
     assert printed(code) == "A(x=1) False True True"
 
 
+def test_library_does_without_types_that_no_message_holds() -> None:
+    """And who wants them gets them, before and afterwards."""
+    code = """
+import sys
+from thingjobs_agent.lazily import lazily, without_types
+lazily("uuid")
+with without_types():
+    import msgspec
+before = "decimal" in sys.modules, "_decimal" in sys.modules, "_uuid" in sys.modules
+import decimal, uuid
+print(*before, decimal.Decimal("1.5"), len(str(uuid.uuid4())), msgspec.json.decode(b'{"a": 1.5}'))
+"""
+    assert printed(code) == "False False False 1.5 36 {'a': 1.5}"
+
+
+def test_forgotten_module_is_gone_and_comes_back() -> None:
+    """Its memory too: nothing refers to what was in it."""
+    code = """
+import sys, weakref
+import email.message, email
+gone = weakref.ref(email.message.Message)
+from thingjobs_agent.lazily import forget
+forget("email.message", "email.unknown", "nowhere")
+print(gone() is None, "email.message" in sys.modules, hasattr(email, "message"))
+import email.message
+print(email.message.Message is not None)
+"""
+    assert printed(code) == "True False False\nTrue"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_loaded"),
+    [
+        ("broker.example.com", False),
+        ("broker.", False),
+        ("", False),
+        ("a" * 63, False),
+        ("a" * 64, True),
+        ("a..b", True),
+        ("b\u00fccher.example", True),
+    ],
+)
+def test_host_name_is_encoded_as_ever(name: str, is_loaded: bool) -> None:
+    """The tables are loaded for names that need them, and for those that are wrong."""
+    code = f"""
+import sys
+if sys.argv[1:]:
+    from thingjobs_agent.lazily import plain_host_names
+    plain_host_names()
+for _ in range(2):
+    try:
+        print({name!r}.encode("idna"))
+    except UnicodeError as error:
+        print(error)
+print(b"b.xn--bcher-kva".decode("idna") if "stringprep" in sys.modules else "light")
+"""
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
+        ).stdout
+        for words in ([], ["light"])
+    ]
+    *plain, _ = done[0].splitlines()
+    *light, state = done[1].splitlines()
+    assert plain == light
+    assert (state != "light") is is_loaded
+
+
 AGENT = """
 import sys
 # Not on a device; here it is, and looks for itself into inspect.
@@ -73,7 +141,8 @@ async def drive(config, broker, *others):
 running._drive = drive
 cli.main(["run", "--thing", "x", "--state-dir", "state", "--handler-dir", ".", "--log-level", "error"])
 names = {"http.client", "email", "structlog", "rich", "tarfile", "tempfile", "difflib", "tomllib"}
-lazy = "inspect", "ipaddress", "tokenize", "urllib.request"
+names |= {"argparse", "gettext", "decimal", "stringprep"}
+lazy = "bz2", "inspect", "ipaddress", "locale", "lzma", "msgspec.inspect", "tokenize", "urllib.request"
 print(names & set(sys.modules), [name for name in lazy if hasattr(sys.modules[name], "__file__")])
 """
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from thingjobs_agent.commands.common import config_of, show, table
@@ -16,7 +16,7 @@ from thingjobs_agent.handlers import Refusal, become, handler_refusal
 from thingjobs_agent.local import shown_rule
 
 
-def handlers(options: argparse.Namespace) -> int:
+def handlers(options: SimpleNamespace) -> int:
     """List the handlers, each with its verdict; `check` fails when one may not run."""
     config = config_of(options)
     found = handler_verdicts(config)
@@ -58,7 +58,7 @@ def handler_verdicts(config: Config) -> list[dict[str, Any]]:
     return found
 
 
-def doctor(options: argparse.Namespace) -> int:
+def doctor(options: SimpleNamespace) -> int:
     """Check everything, and say how to repair what is wrong."""
     from thingjobs_agent.doctor import examine  # noqa: PLC0415 - the MQTT library
 
@@ -73,7 +73,7 @@ def doctor(options: argparse.Namespace) -> int:
     return EXIT_OK if is_well else EXIT_NO
 
 
-def next_job(options: argparse.Namespace) -> int:
+def next_job(options: SimpleNamespace) -> int:
     """Show what comes next: what is in hand, or what the service would hand out."""
     from thingjobs_agent.inquiry import Inquiry  # noqa: PLC0415 - the MQTT library
     from thingjobs_agent.status import read_status, status_lines  # noqa: PLC0415
@@ -100,7 +100,7 @@ def next_job(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def support_bundle(options: argparse.Namespace) -> int:
+def support_bundle(options: SimpleNamespace) -> int:
     """Collect what somebody needs who is asked for help, without secrets."""
     from thingjobs_agent.doctor import examine  # noqa: PLC0415 - the MQTT library
     from thingjobs_agent.support_bundle import write_bundle  # noqa: PLC0415

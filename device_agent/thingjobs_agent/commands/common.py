@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from thingjobs_agent.config import Config, Settings, absolute, load_config
 from thingjobs_agent.errors import StateDirectoryError
 
 
-def config_of(options: argparse.Namespace) -> Config:
+def config_of(options: SimpleNamespace) -> Config:
     """Return the settings, with the options given.
 
     Raises:
@@ -29,7 +29,7 @@ def config_of(options: argparse.Namespace) -> Config:
     return load_config(options.config, flags, os.environ)
 
 
-def state_directory(options: argparse.Namespace) -> Path:
+def state_directory(options: SimpleNamespace) -> Path:
     """Return the state directory of an agent that has run here.
 
     Raises:
@@ -53,7 +53,7 @@ def print_lines(lines: list[str]) -> None:
         print("\n".join(lines))  # noqa: T201 - the command line
 
 
-def show(options: argparse.Namespace, value: object, lines: list[str]) -> None:
+def show(options: SimpleNamespace, value: object, lines: list[str]) -> None:
     """Print one or the other, as --json says."""
     print_json(value) if options.json else print_lines(lines)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import msgspec
@@ -36,7 +36,7 @@ LOCAL_NAME: Final = "local"
 """Where run-document keeps its own state, beside that of the agent."""
 
 
-def validate(options: argparse.Namespace) -> int:
+def validate(options: SimpleNamespace) -> int:
     """Check the form of a document."""
     try:
         count = len(_parsed(_text(options.document)).steps)
@@ -48,7 +48,7 @@ def validate(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def plan(options: argparse.Namespace) -> int:
+def plan(options: SimpleNamespace) -> int:
     """Show what a document would do on this device, without doing it."""
     config = config_of(options)
     try:
@@ -69,7 +69,7 @@ def plan(options: argparse.Namespace) -> int:
     return EXIT_OK if reason is None else EXIT_NO
 
 
-def run_document(options: argparse.Namespace) -> int:
+def run_document(options: SimpleNamespace) -> int:
     """Run a document on this device, without any service."""
     if options.dry_run:
         return plan(options)

@@ -4,10 +4,10 @@ runs or not.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 from thingjobs_agent.commands.common import (
@@ -29,14 +29,14 @@ from thingjobs_protocol.settings import settings_table
 FOLLOW_SECONDS: Final = 0.3
 
 
-def status(options: argparse.Namespace) -> int:
+def status(options: SimpleNamespace) -> int:
     """Show the job in hand."""
     state = read_status(state_directory(options), time.time())
     show(options, state, status_lines(state))
     return EXIT_OK
 
 
-def history(options: argparse.Namespace) -> int:
+def history(options: SimpleNamespace) -> int:
     """Show the last jobs, the newest last."""
     entries = _entries(state_directory(options))[-options.count :]
     rows = [
@@ -47,7 +47,7 @@ def history(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def show_job(options: argparse.Namespace) -> int:
+def show_job(options: SimpleNamespace) -> int:
     """Show all that is known of a job: the one in hand, or the last of that id."""
     directory = state_directory(options)
     job = read_status(directory, time.time())["job"]
@@ -64,7 +64,7 @@ def show_job(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def logs(options: argparse.Namespace) -> int:
+def logs(options: SimpleNamespace) -> int:
     """Show what the handlers of a job printed; without a job, of the newest."""
     path = _log(state_directory(options), options.job_id)
     data = read_log(path)
@@ -74,7 +74,7 @@ def logs(options: argparse.Namespace) -> int:
     return _follow(path) if options.follow else EXIT_OK
 
 
-def config(options: argparse.Namespace) -> int:
+def config(options: SimpleNamespace) -> int:
     """Show the settings as they are in effect; secrets are hidden."""
     loaded = config_of(options)
     effective = {}

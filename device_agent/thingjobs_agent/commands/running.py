@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import random
@@ -11,6 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 from thingjobs_agent import control
@@ -34,7 +34,7 @@ HOLD_SECONDS_MAX: Final = 30 * 86_400
 REASON_CHARACTERS_MAX: Final = 200
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
     """Connect and run jobs until stopped."""
     config = config_of(options)
     settings = config.settings
@@ -109,7 +109,7 @@ def check_handler_dir(handler_dir: Path) -> None:
         raise UsageError(refusal)
 
 
-def hold(options: argparse.Namespace) -> int:
+def hold(options: SimpleNamespace) -> int:
     """Begin no new job for a while."""
     seconds = _seconds(options.duration)
     request = control.HoldRequest(int(time.time()) + seconds, seconds, _reason(options.reason))
@@ -121,7 +121,7 @@ def hold(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def unhold(options: argparse.Namespace) -> int:
+def unhold(options: SimpleNamespace) -> int:
     """End a hold."""
     directory = state_directory(options)
     try:
@@ -134,7 +134,7 @@ def unhold(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def cancel(options: argparse.Namespace) -> int:
+def cancel(options: SimpleNamespace) -> int:
     """End the job in hand; it is reported as failed, with the reason."""
     directory = state_directory(options)
     try:
