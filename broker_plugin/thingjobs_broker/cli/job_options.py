@@ -15,6 +15,7 @@ import typer
 from thingjobs_broker.cli import grammar
 from thingjobs_broker.cli.errors import UsageError
 from thingjobs_broker.cli.files import read_document
+from thingjobs_broker.cli.options import completed_group, completed_target, completed_template
 
 Given = dict[str, Any]
 """Options by the names of their parameters, as typer found them."""
@@ -35,7 +36,7 @@ def members(given: Given, *, now: datetime | None = None) -> dict[str, Any]:
         UsageError, LocalFileError: an option or the document has not the form it must have.
 
     """
-    schedule = _schedule(given, now or datetime.now(UTC))
+    scheduling = schedule(given, now or datetime.now(UTC))
     found = {
         **_document(given["document"]),
         "description": given["description"],
@@ -43,7 +44,7 @@ def members(given: Given, *, now: datetime | None = None) -> dict[str, Any]:
         "tags": grammar.tags(given["tag"]) or None,
         "targetSelection": "CONTINUOUS" if given["continuous"] else None,
         "presignedUrlConfig": _presigned(given),
-        "schedulingConfig": schedule or None,
+        "schedulingConfig": scheduling or None,
         **configurations(given),
     }
     return {name: value for name, value in found.items() if value is not None}
@@ -88,7 +89,8 @@ def _presigned(given: Given) -> dict[str, Any] | None:
     return {name: value for name, value in found.items() if value is not None} or None
 
 
-def _schedule(given: Given, now: datetime) -> dict[str, Any]:
+def schedule(given: Given, now: datetime) -> dict[str, Any]:
+    """Return the schedulingConfig, where a lead counts from `now`. Raises as `members`."""
     windows = grammar.windows(given["window"] or (), given["duration"] or ())
     if windows and not given["continuous"]:
         raise UsageError("--window needs --continuous: a job that is done once knows no windows")
@@ -108,11 +110,19 @@ def _targets(
     *,
     target: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Name or ARN of a thing or group; may be repeated."),
+        typer.Option(
+            metavar="NAME",
+            help="Name or ARN of a thing or group; may be repeated.",
+            autocompletion=completed_target,
+        ),
     ] = None,
     group: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A thing group and all below it; may be repeated."),
+        typer.Option(
+            metavar="NAME",
+            help="A thing group and all below it; may be repeated.",
+            autocompletion=completed_group,
+        ),
     ] = None,
     query: Annotated[
         str | None,
@@ -138,7 +148,11 @@ def _content(
     ] = None,
     template: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Id or ARN of a job template, or a managed one: AWS-Reboot."),
+        typer.Option(
+            metavar="NAME",
+            help="Id or ARN of a job template, or a managed one: AWS-Reboot.",
+            autocompletion=completed_template,
+        ),
     ] = None,
     param: Annotated[
         list[str] | None,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from thingjobs_broker.cli import job_options
+from thingjobs_broker.cli import helper_groups, job_options
 from thingjobs_broker.cli.errors import CliError, RefusedError, UsageError
 from thingjobs_broker.cli.output import printable
 from thingjobs_protocol.limits import TARGETS_MAX
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 NOT_FOUND: Final = "ResourceNotFoundException"
 SEARCH_PAGE: Final = 100
+BUILDING_SECONDS: Final = 0.05
+"""How often to ask whether a dynamic group has all its members."""
 
 Request = dict[str, Any]
 
@@ -56,23 +59,25 @@ async def completed(
         RefusedError: a template, a group or the query does not exist, or nothing matches.
 
     """
-    request = dict(draft)
+    request = draft | await _leads(connection, given)
     if given["template"]:
         request["jobTemplateArn"] = await template_arn(connection, given["template"])
     made: str | None = None
     if given["query"]:
         found = await _found(connection, given["query"])
         if given["continuous"] or len(found) > TARGETS_MAX:
-            made = f"{request['jobId']}-query"
-            request["targets"] = [await _dynamic_group(connection, made, given["query"])]
-            _tell(output, f"the query is kept as the dynamic group {made}")
+            made = await _group_name(connection, request["jobId"], is_kept=given["continuous"])
+            if given["continuous"]:
+                _tell(output, f"the query is kept as the dynamic group {made}")
         else:
             request["targets"] = found
     else:
         request["targets"] = await _named(connection, given)
     try:
+        if made is not None:
+            request["targets"] = [await _dynamic_group(connection, made, given["query"])]
         yield request
-    except CliError:
+    except BaseException:  # Ctrl-C too
         if made is not None:
             with contextlib.suppress(CliError):
                 await connection.call("DeleteDynamicThingGroup", thingGroupName=made)
@@ -116,7 +121,7 @@ async def search(connection: Connection, query: str, count_max: int | None = Non
                 "SearchIndex", queryString=query, maxResults=SEARCH_PAGE, nextToken=token
             )
         except RefusedError as error:
-            raise _with_fix(error) from None
+            raise with_fix(error) from None
         things += reply.get("things", [])
         token = reply.get("nextToken")
         if token is None:
@@ -124,12 +129,20 @@ async def search(connection: Connection, query: str, count_max: int | None = Non
     return things[:count_max]
 
 
-def _with_fix(error: RefusedError) -> RefusedError:
-    """As with AWS, nothing is searched before indexing is turned on."""
+def with_fix(error: RefusedError) -> RefusedError:
+    """Return the error of a query: as with AWS, nothing is searched before indexing is turned on."""
     if error.code != NOT_FOUND:
         return error
     message = str(error).removeprefix(f"{error.code}: ")
     return RefusedError(error.code, f"{message}; turn it on with: thingjobs group index REGISTRY")
+
+
+async def _leads(connection: Connection, given: job_options.Given) -> Request:
+    """Return the schedule where it counts from now on: by the service's clock, which is not always ours."""
+    if not any((given[name] or "").startswith("+") for name in ("start", "end")):
+        return {}
+    now = (await connection.call("DescribeClock"))["now"]
+    return {"schedulingConfig": job_options.schedule(given, datetime.fromtimestamp(now, UTC))}
 
 
 async def _named(connection: Connection, given: job_options.Given) -> list[str]:
@@ -141,18 +154,32 @@ async def _found(connection: Connection, query: str) -> list[str]:
     """Return the names that a query finds, one more than a job may name at most."""
     names = [thing["thingName"] for thing in await search(connection, query, TARGETS_MAX + 1)]
     if not names:
-        raise _nothing_found(query)
+        raise nothing_found(query)
     return names
 
 
-def _nothing_found(query: str) -> RefusedError:
+def nothing_found(query: str) -> RefusedError:
+    """Return the error of a query without an answer."""
     return RefusedError(
         NOT_FOUND, f"the query {query!r} finds no thing; try it with thingjobs thing list --query"
     )
 
 
+async def _group_name(connection: Connection, job_id: str, *, is_kept: bool) -> str:
+    """Return the name of a query's group; what is done once needs it no longer than for its rollout."""
+    if is_kept:
+        return f"{job_id}-query"
+    await helper_groups.clear_away(connection)
+    return helper_groups.PREFIX + job_id
+
+
 async def _dynamic_group(connection: Connection, name: str, query: str) -> str:
+    """Make the group, and wait until everybody is in it: a snapshot is of those who are there."""
     reply = await connection.call("CreateDynamicThingGroup", thingGroupName=name, queryString=query)
+    status = "BUILDING"
+    while status == "BUILDING":
+        await asyncio.sleep(BUILDING_SECONDS)
+        status = (await connection.call("DescribeThingGroup", thingGroupName=name))["status"]
     return str(reply["thingGroupArn"])
 
 
@@ -172,14 +199,18 @@ def _tell(output: Output, text: str) -> None:
 
 
 async def for_preview(connection: Connection, draft: Request, given: job_options.Given) -> Request:
-    """Return the whole request without making anything for it. Raises as `completed` does."""
+    """Return the whole request without making anything for it; the service looks a query up by itself.
+
+    Raises:
+        RefusedError: a template or a group does not exist.
+
+    """
     request = {name: value for name, value in draft.items() if name != "jobId"}
+    request |= await _leads(connection, given)
     if given["template"]:
         request["jobTemplateArn"] = await template_arn(connection, given["template"])
     if given["query"]:
-        request["targets"] = [thing["thingName"] for thing in await search(connection, given["query"])]
-        if not request["targets"]:
-            raise _nothing_found(given["query"])
+        request["queryString"] = given["query"]
     else:
         request["targets"] = await _named(connection, given)
     return request

@@ -5,12 +5,11 @@ What has ended is never run again, so a retry by hand is a job of its own (spec:
 
 from __future__ import annotations
 
-import contextlib
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from thingjobs_broker.cli.errors import CliError, RefusedError, UsageError
-from thingjobs_broker.cli.output import printable
+from thingjobs_broker.cli.errors import RefusedError, UsageError
+from thingjobs_broker.cli.helper_groups import targets_for
 from thingjobs_protocol.limits import TARGETS_MAX
 
 if TYPE_CHECKING:
@@ -64,7 +63,8 @@ async def retried(
     }
     if len(things) <= TARGETS_MAX:
         return await connection.call("CreateJob", **request, targets=things), len(things)
-    return await _for_group(connection, request, things, output), len(things)
+    async with targets_for(connection, request["jobId"], things, output) as targets:
+        return await connection.call("CreateJob", **request, targets=targets), len(things)
 
 
 def unsuccessful(summaries: Iterable[Mapping[str, Any]], states: set[str]) -> list[str]:
@@ -86,24 +86,6 @@ async def _summaries(connection: Connection, job: Mapping[str, Any], output: Out
             found.append(summary)
             advance()
     return found
-
-
-async def _for_group(
-    connection: Connection, request: dict[str, Any], things: list[str], output: Output
-) -> dict[str, Any]:
-    """A job may name so many targets; more are put into a group of their own."""
-    name = f"{request['jobId']}-things"
-    group = await connection.call("CreateThingGroup", thingGroupName=name)
-    try:
-        with output.progress(f"filling group {printable(name)}", len(things)) as advance:
-            for thing in things:
-                await connection.call("AddThingToThingGroup", thingGroupName=name, thingName=thing)
-                advance()
-        return await connection.call("CreateJob", **request, targets=[group["thingGroupArn"]])
-    except CliError:
-        with contextlib.suppress(CliError):
-            await connection.call("DeleteThingGroup", thingGroupName=name)
-        raise
 
 
 async def _free_id(connection: Connection, job_id: str) -> str:

@@ -8,10 +8,11 @@ import typer
 from thingjobs_broker.cli import watch as watching
 from thingjobs_broker.cli.command import Session, client_command
 from thingjobs_broker.cli.connection import Connection
+from thingjobs_broker.cli.errors import RefusedError
 from thingjobs_broker.cli.executions import show_execution
 from thingjobs_broker.cli.exit_codes import ExitCode
 from thingjobs_broker.cli.job_options import JOB_OPTIONS, Given
-from thingjobs_broker.cli.job_request import completed, drafted, for_preview
+from thingjobs_broker.cli.job_request import completed, drafted, for_preview, nothing_found, with_fix
 from thingjobs_broker.cli.job_settings import settings_of
 from thingjobs_broker.cli.options import JobId, Limit
 from thingjobs_broker.cli.output import (
@@ -24,6 +25,7 @@ from thingjobs_broker.cli.output import (
     thing_name,
 )
 from thingjobs_broker.cli.preview_display import show_preview
+from thingjobs_broker.cli.previewed import previewed
 from thingjobs_protocol.status import JobStatus
 
 app = typer.Typer(no_args_is_help=True, help="Create jobs, watch them run, change and cancel them.")
@@ -97,7 +99,12 @@ async def preview(
     draft = drafted(given, None)
     async with session.connect() as connection:
         request = await for_preview(connection, draft, given)
-        reply = await connection.request("PreviewJob", {**request, "maxResults": limit})
+        try:
+            reply = await previewed(connection, request, limit)
+        except RefusedError as error:
+            raise (with_fix(error) if given["query"] else error) from None
+    if given["query"] and not reply["targeted"]["count"]:
+        raise nothing_found(given["query"])
     if session.output.as_json:
         session.output.document(reply)
     else:

@@ -6,11 +6,12 @@ import typer
 
 from thingjobs_broker.cli.completion import names_of
 
-completed_job = names_of("ListJobs", "jobs", "jobId")
-completed_thing = names_of("ListThings", "things", "thingName")
-completed_group = names_of("ListThingGroups", "thingGroups", "groupName")
-completed_type = names_of("ListThingTypes", "thingTypes", "thingTypeName")
-completed_template = names_of("ListJobTemplates", "jobTemplates", "jobTemplateId")
+completed_job = names_of("job")
+completed_thing = names_of("thing")
+completed_group = names_of("group")
+completed_target = names_of("thing", "group")
+completed_type = names_of("type")
+completed_template = names_of("template", "managed")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job's id.", autocompletion=completed_job)]
 ThingName = Annotated[

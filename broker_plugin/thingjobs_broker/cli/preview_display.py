@@ -23,18 +23,25 @@ def show_preview(output: Output, preview: Mapping[str, Any]) -> None:
         output.line(f"excluded, {printable(each['reason'])}: {each['count']}{_named(each)}")
     for each in preview["waiting"]:
         output.line(f"will wait, {printable(each['reason'])}: {each['count']}{_named(each)}")
-    output.line(f"rollout: {_rollout(preview['rollout'], targeted['count'])}")
+    output.line(f"rollout: {_rollout(preview, targeted['count'])}")
     output.line("nothing was created; thingjobs job create with the same options does it")
 
 
-def _rollout(rollout: Mapping[str, Any], count: int) -> str:
+def _rollout(preview: Mapping[str, Any], count: int) -> str:
+    rollout = preview["rollout"]
     starts, ends = rollout.get("startsAt"), rollout.get("endsAt")
     if starts is None:
         return "never begins: endTime comes first"
     per_minute = rollout.get("perMinute")
     pace = "all at once" if per_minute is None or per_minute >= count else f"first {per_minute} a minute"
     if ends is None:
-        return f"{pace}, begins {moment(starts)}, stopped by endTime before it is done"
+        is_stopped = "endTime" in preview["configuration"].get("schedulingConfig", {})
+        end = (
+            "stopped by endTime before it is done"
+            if is_stopped
+            else "takes more windows than can be foreseen"
+        )
+        return f"{pace}, begins {moment(starts)}, {end}"
     took = "at once" if ends <= starts else f"takes {span(ends - starts)}, done {clock_time(ends)}"
     return f"{pace}, begins {moment(starts)}, {took}"
 

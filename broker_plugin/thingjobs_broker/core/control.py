@@ -21,6 +21,7 @@ from thingjobs_broker.core import (
     control_job_changes,
     control_jobs,
     control_members,
+    control_names,
     control_templates,
     control_thing_types,
     control_things,
@@ -161,6 +162,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "PreviewJob": Operation(operations.PreviewJob, preview.preview_job),
     "DescribeJobRollout": Operation(operations.DescribeJobRollout, preview.describe_job_rollout),
     "ExplainExecution": Operation(operations.ExplainExecution, why.explain_execution),
+    "ListNames": Operation(operations_indexing.ListNames, control_names.list_names),
+    "DescribeClock": Operation(operations.DescribeClock, control_clock.describe_clock),
     "AdvanceClock": Operation(operations.AdvanceClock, control_clock.advance_clock),
     "DescribeTimeline": Operation(operations.DescribeTimeline, control_executions.describe_timeline),
 }

@@ -1,4 +1,4 @@
-"""Our own operation on the clock of a service under test; the host moves the clock, then asks here."""
+"""Our own operations on the service's clock. The host moves one for tests, then asks here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from thingjobs_broker.core.records import ServiceStarted
 if TYPE_CHECKING:
     from thingjobs_broker.core import operations
     from thingjobs_broker.core.step import Step
+
+
+def describe_clock(step: Step, _request: operations.DescribeClock, _by: str) -> dict[str, Any]:
+    """Tell what time it is, in epoch seconds."""
+    return {"now": step.now_ms / 1000, "isTestClock": step.ports.is_test_clock}
 
 
 def advance_clock(step: Step, _request: operations.AdvanceClock, _by: str) -> dict[str, Any]:

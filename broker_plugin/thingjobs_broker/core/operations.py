@@ -269,12 +269,15 @@ class DescribeThingGroupTimeouts(Request, frozen=True):
 class PreviewJob(CreateJob, frozen=True, kw_only=True):
     """Our own: what CreateJob with the same members would do; nothing changes. Without `job_id` any is free.
 
-    The targets may be more than a job can have, as a query finds them; `max_results` names are shown of each
-    kind.
+    `query_string` stands in place of targets, of which there may be more than a job can have. A page tells of
+    some of the things, the last one of the rollout; `max_results` names are shown of each kind on a page.
     """
 
     job_id: JobId = ""
+    targets: list[Target] = []
+    query_string: str | None = None
     max_results: PageSize | None = None
+    next_token: str | None = None
 
 
 class DescribeJobRollout(Request, frozen=True):
@@ -288,6 +291,10 @@ class ExplainExecution(Request, frozen=True):
 
     thing_name: ThingName
     job_id: JobId | None = None
+
+
+class DescribeClock(Request, frozen=True):
+    """Our own: what time it is for the service, and whether its clock is one for tests."""
 
 
 class AdvanceClock(Request, frozen=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from thingjobs_broker.core.operations import Long, Request, Tag, ThingName
+from thingjobs_broker.core.operations import Long, PageSize, Request, Tag, ThingName
 from thingjobs_broker.core.operations_registry import ThingGroupProperties
 
 QueryString = Annotated[str, Meta(min_length=1)]
@@ -63,6 +63,17 @@ class SearchIndex(Request, frozen=True):
     index_name: IndexName | None = None
     query_version: str | None = None
     max_results: Annotated[int, Meta(ge=1, le=500)] | None = None
+    next_token: str | None = None
+
+
+class ListNames(Request, frozen=True):
+    """Our own: the names of one kind that begin with a prefix, in the order of their creation, for completion
+    at a prompt. A page may have few or none while more are to come.
+    """
+
+    kind: Literal["thing", "group", "type", "job", "template"]
+    prefix: Annotated[str, Meta(max_length=128)] = ""
+    max_results: PageSize | None = None
     next_token: str | None = None
 
 

@@ -102,6 +102,21 @@ def page_of_names(
     return found, _token(found[-1], mark)
 
 
+def token_of(place: str, filters: tuple[str | None, ...]) -> str:
+    """Return a token for a list that keeps its place in a way of its own."""
+    return _token(place, zlib.crc32(repr(filters).encode()))
+
+
+def place_in(token: str, filters: tuple[str | None, ...]) -> str:
+    """Return what `token_of` was given.
+
+    Raises:
+        InvalidRequestError: as `page`.
+
+    """
+    return _decoded(token, zlib.crc32(repr(filters).encode()), str)
+
+
 def _token(position: int | str, mark: int) -> str:
     return urlsafe_b64encode(msgspec.json.encode((position, mark))).decode()
 

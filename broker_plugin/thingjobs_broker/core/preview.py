@@ -6,26 +6,42 @@ The checks are CreateJob's own. A rollout is followed as if nobody reported a su
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from thingjobs_broker.core import control_jobs, rolling_out, rollout, schedule, scheduling, targets
-from thingjobs_broker.core.errors import InvalidRequestError
+from thingjobs_broker.core import (
+    control_jobs,
+    indexing,
+    preview_walk,
+    rolling_out,
+    rollout,
+    schedule,
+    scheduling,
+    targets,
+)
+from thingjobs_broker.core.errors import InvalidRequestError, ResourceNotFoundError
 from thingjobs_broker.core.lookups import find_job
-from thingjobs_broker.core.naming import group_of
+from thingjobs_broker.core.paging import place_in, token_of
 from thingjobs_protocol.limits import TARGETS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from thingjobs_broker.core import operations
     from thingjobs_broker.core.records import JobCreated
     from thingjobs_broker.core.step import Step
 
 NAMES_SHOWN: Final = 20
-OPENINGS_MAX: Final = 10_000
-"""Maintenance windows that a rollout is followed through; one that takes longer has no end in sight."""
+OPENINGS_MAX: Final = 200
+"""Maintenance windows that a rollout is followed through, in some milliseconds ("Bounded work per step"); one
+that takes longer has no end in sight.
+"""
+
+
+_PLACE: Final = re.compile("([0-9]{1,12}) ([0-9]{1,12}) ([0-9]{1,12}) (.*)", re.ASCII | re.DOTALL)
 
 
 class Pace(NamedTuple):
@@ -36,40 +52,60 @@ class Pace(NamedTuple):
     reached: int
 
 
+class Begun(NamedTuple):
+    """What the pages before have found: where this one begins, how many things there are by now, and how many
+    endTime lets come to their turn.
+    """
+
+    place: preview_walk.Place
+    things: int
+    capacity: int
+
+
 def preview_job(step: Step, request: operations.PreviewJob, by: str) -> dict[str, Any]:
-    """Tell what a job would do.
+    """Tell what a job would do; counts and names are those of this page alone.
 
     Raises:
         ControlError: CreateJob would refuse it.
 
     """
     checked, target_arns = _checked(step, request, by)
-    things, excluded, per_target = _members(step, target_arns)
-    its = _schedule(checked)
-    config = _rollout(checked)
+    its, config = _schedule(checked), _rollout(checked)
     unset = step.ports.rules.rollout_per_minute
-    pace = followed(its, config, len(things), step.now_ms, unset_per_minute=unset)
-    if pace.reached < len(things):
-        excluded["endTime comes before their turn"] = list(things)[pace.reached :]
+    # Of what else a token may be for, nothing changes what its place means.
+    filters = (request.query_string, *request.targets)
+    begun = _begun(request, filters) or Begun(
+        preview_walk.Place(),
+        0,
+        followed(its, config, len(step.state.things), step.now_ms, unset_per_minute=unset).reached,
+    )
+    found = _walked(step, request, target_arns, begun.place)
+    count = begun.things + len(found.things)
+    excluded = found.excluded
+    late = found.things[max(begun.capacity - begun.things, 0) :]
+    if late:
+        excluded["endTime comes before their turn"] = late
     shown_max = request.max_results or NAMES_SHOWN
-    minutes = rollout.windows_needed(config, len(things), unset_per_minute=unset)
-    waiting = _waiting(step, things, request.namespace_id or "")
-    return {
+    shown = {
         "status": checked.status,
-        "targets": [{"target": arn, "things": count} for arn, count in per_target],
-        "targeted": _some(things, shown_max),
-        "excluded": [{"reason": reason} | _some(names, shown_max) for reason, names in excluded.items()],
-        "waiting": [{"reason": reason} | _some(names, shown_max) for reason, names in waiting.items()],
-        "rollout": _without_none(
-            {
-                "perMinute": rollout.per_minute(config, 0, 0, unset_per_minute=unset),
-                "minutes": max(minutes - 1, 0),
-                "startsAt": _seconds(pace.starts_at_ms),
-                "endsAt": _seconds(pace.ends_at_ms),
-            }
-        ),
+        "targets": [{"target": arn, "things": number} for arn, number in found.per_target],
+        "targeted": _some(found.things, shown_max),
+        "excluded": _by_reason(excluded, shown_max),
+        "waiting": _by_reason(_waiting(step, found.things, request.namespace_id or ""), shown_max),
         "configuration": checked.options,
     }
+    if found.following is not None:
+        place = f"{found.following.position} {count} {begun.capacity} {found.following.after}"
+        return shown | {"nextToken": token_of(place, filters)}
+    pace = followed(its, config, count, step.now_ms, unset_per_minute=unset)
+    minutes = rollout.windows_needed(config, count, unset_per_minute=unset)
+    timing = {
+        "perMinute": rollout.per_minute(config, 0, 0, unset_per_minute=unset),
+        "minutes": max(minutes - 1, 0),
+        "startsAt": _seconds(pace.starts_at_ms),
+        "endsAt": _seconds(pace.ends_at_ms),
+    }
+    return shown | {"rollout": _without_none(timing)}
 
 
 def describe_job_rollout(step: Step, request: operations.DescribeJobRollout, _by: str) -> dict[str, Any]:
@@ -151,19 +187,17 @@ def _released(
     config: rollout.RolloutConfig | None, windows: int, things: int, unset_per_minute: int | None
 ) -> int:
     """Return how many things have had their turn after so many minute windows."""
-    notified = 0
-    for _ in range(windows):
-        rate = rollout.per_minute(config, notified, 0, unset_per_minute=unset_per_minute)
-        if rate is None or notified >= things:
-            return things
-        notified += rate
-    return min(notified, things)
+
+    def needed(count: int) -> int:
+        return rollout.windows_needed(config, count, unset_per_minute=unset_per_minute)
+
+    return bisect_right(range(things + 1), windows, key=needed) - 1
 
 
 def _checked(step: Step, request: operations.PreviewJob, by: str) -> tuple[JobCreated, list[str]]:
-    """Check as CreateJob does; the targets of a query may be more than a job could name."""
-    if not request.targets:
-        raise InvalidRequestError("targets must have an entry")
+    """Check as CreateJob does; the targets may be more than a job could name."""
+    if bool(request.targets) == (request.query_string is not None):
+        raise InvalidRequestError("expected targets or queryString, one of them")
     arns: list[str] = []
     for start in range(0, len(request.targets), TARGETS_MAX):
         arns += targets.arns(step, request.targets[start : start + TARGETS_MAX])
@@ -172,25 +206,24 @@ def _checked(step: Step, request: operations.PreviewJob, by: str) -> tuple[JobCr
     return control_jobs.checked(step, some, by), list(dict.fromkeys(arns))
 
 
-def _members(
-    step: Step, target_arns: Iterable[str]
-) -> tuple[dict[str, None], dict[str, list[str]], list[tuple[str, int]]]:
-    """Return the things in the order of their turn, who is passed over, and how many each target brings."""
-    things: dict[str, None] = {}
-    again: list[str] = []
-    empty: list[str] = []
-    per_target: list[tuple[str, int]] = []
-    for arn in target_arns:
-        names = targets.names_of(step, arn)
-        empty += [] if names else [group_of(arn) or arn]
-        again += [name for name in names if name in things]
-        things |= dict.fromkeys(names)
-        per_target.append((arn, len(names)))
-    found = {
-        "reached by several targets; a thing gets one execution": again,
-        "the group has no things": empty,
-    }
-    return things, {reason: names for reason, names in found.items() if names}, per_target
+def _begun(request: operations.PreviewJob, filters: tuple[str | None, ...]) -> Begun | None:
+    """Return where this page begins, None for the first one."""
+    if request.next_token is None:
+        return None
+    found = _PLACE.fullmatch(place_in(request.next_token, filters))
+    if found is None:
+        raise InvalidRequestError(f"nextToken {request.next_token[:40]!r} is not a token of this service")
+    return Begun(preview_walk.Place(int(found[1]), found[4]), int(found[2]), int(found[3]))
+
+
+def _walked(
+    step: Step, request: operations.PreviewJob, arns: list[str], place: preview_walk.Place
+) -> preview_walk.Found:
+    if request.query_string is None:
+        return preview_walk.of_targets(step, arns, place)
+    if not indexing.is_on(step.state):
+        raise ResourceNotFoundError(f"Index {indexing.INDEX_NAME} not found; indexing is off")
+    return preview_walk.of_query(step, request.query_string, indexing.parsed(request.query_string), place)
 
 
 def _waiting(step: Step, things: Iterable[str], namespace_id: str) -> dict[str, list[str]]:
@@ -213,6 +246,10 @@ def _schedule(checked: JobCreated) -> schedule.Schedule:
 def _rollout(checked: JobCreated) -> rollout.RolloutConfig | None:
     given = checked.options.get("jobExecutionsRolloutConfig")
     return msgspec.convert(given, rollout.RolloutConfig) if given else None
+
+
+def _by_reason(found: Mapping[str, list[str]], count_max: int) -> list[dict[str, Any]]:
+    return [{"reason": reason} | _some(names, count_max) for reason, names in found.items()]
 
 
 def _some(names: Iterable[str], count_max: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from tests.broker.cli.fakes import FakeConnection
 from thingjobs_broker.cli import job_options
 from thingjobs_broker.cli.errors import RefusedError, UsageError
+from thingjobs_broker.cli.helper_groups import PREFIX
 from thingjobs_broker.cli.job_options import EndBehavior, members
 from thingjobs_broker.cli.job_request import completed, drafted, for_preview, template_arn
 from thingjobs_broker.cli.output import Output
@@ -104,6 +105,10 @@ def test_options_that_need_each_other_say_so(options: dict[str, Any], told: str)
         members(given(**options))
 
 
+SERVICE_TIME = 2_000_000_000.0
+"""2033-05-18 03:33:20 UTC"""
+
+
 class Registry:
     """Templates, groups and things by name; what is made for a job is kept."""
 
@@ -111,8 +116,12 @@ class Registry:
         self.things = [f"T{number}" for number in range(things)]
         self.groups: list[str] = []
         self.refuses = refuses
+        self.building = 2
+        """How often the dynamic group is said to be yet without some of its members."""
 
-    def answer(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def answer(  # noqa: C901 - a table
+        self, operation: str, asked: Mapping[str, Any]
+    ) -> dict[str, Any]:
         name = asked.get("thingGroupName")
         match operation:
             case "DescribeJobTemplate" if asked["jobTemplateId"] == "own":
@@ -122,6 +131,13 @@ class Registry:
                 return {"templateArn": f"arn:aws:iot:local::jobtemplate/AWS-Reboot:{version}"}
             case "DescribeThingGroup" if name == "berlin":
                 return {"thingGroupArn": f"{ARN}thinggroup/berlin"}
+            case "ListThingGroups":
+                return {"thingGroups": []}
+            case "DescribeClock":
+                return {"now": SERVICE_TIME}
+            case "DescribeThingGroup" if name in self.groups:
+                self.building -= 1
+                return {"status": "BUILDING" if self.building >= 0 else "ACTIVE"}
             case "SearchIndex":
                 start = int(asked.get("nextToken", 0))
                 end = start + asked["maxResults"]
@@ -134,6 +150,7 @@ class Registry:
                 self.groups.remove(str(name))
                 return {}
             case "CreateJob" if not self.refuses:
+                assert self.building < 0 or not self.groups
                 return {"jobId": asked["jobId"]}
             case "CreateJob":
                 raise RefusedError("LimitExceededException", "too many jobs")
@@ -171,11 +188,12 @@ async def test_a_query_becomes_the_things_that_it_finds() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("things", "continuous"), [(101, False), (1, True)])
 async def test_a_query_of_many_or_for_later_becomes_a_dynamic_group(things: int, continuous: bool) -> None:
-    """Which follows the things that match, as a CONTINUOUS job does."""
+    """A CONTINUOUS job follows the things that match; that of another job goes after its rollout."""
     registry = Registry(things)
     request = await created(registry, query="thingName:T*", continuous=continuous)
-    assert request["targets"] == [f"{ARN}thinggroup/j-query"]
-    assert registry.groups == ["j-query"]
+    name = "j-query" if continuous else f"{PREFIX}j"
+    assert request["targets"] == [f"{ARN}thinggroup/{name}"]
+    assert registry.groups == [name]
 
 
 @pytest.mark.asyncio
@@ -188,13 +206,25 @@ async def test_a_group_that_was_made_for_a_job_that_is_refused_is_taken_back() -
 
 
 @pytest.mark.asyncio
-async def test_a_preview_makes_nothing_and_names_all_that_a_query_finds() -> None:
-    """Also more than a job could name."""
+async def test_a_preview_makes_nothing_and_leaves_the_query_to_the_service() -> None:
+    """What it finds may be more than a request could hold."""
     registry = Registry(230)
     found = given(query="thingName:T*", template="own")
     request = await for_preview(FakeConnection(registry.answer), drafted(found, None), found)
-    assert (len(request["targets"]), registry.groups) == (230, [])
-    assert "jobId" not in request
+    assert (request["queryString"], registry.groups) == ("thingName:T*", [])
+    assert not {"jobId", "targets"} & set(request)
+
+
+@pytest.mark.asyncio
+async def test_a_lead_counts_from_the_services_clock() -> None:
+    """Which may be one for tests, years from ours; a time of day is nobody's matter."""
+    request = await created(Registry(), target=["T"], start="+2h", end="+1d")
+    assert request["schedulingConfig"] == {"startTime": "2033-05-18 05:34", "endTime": "2033-05-19 03:34"}
+    found = given(document="s3://b/k", target=["T"], start="2033-05-18 05:33")
+    connection = FakeConnection(Registry().answer)
+    request = await for_preview(connection, drafted(found, None), found)
+    assert request["schedulingConfig"] == {"startTime": "2033-05-18 05:33"}
+    assert connection.calls == []
 
 
 @pytest.mark.asyncio

@@ -7,6 +7,7 @@ import pytest
 
 from tests.broker.cli.fakes import FakeConnection
 from thingjobs_broker.cli.errors import RefusedError, UsageError
+from thingjobs_broker.cli.helper_groups import PREFIX, clear_away
 from thingjobs_broker.cli.job_retry import RetryOnly, retried, unsuccessful
 from thingjobs_broker.cli.output import Output
 
@@ -39,8 +40,18 @@ class Service:
             }
         }
         self.groups: dict[str, list[str]] = {}
+        self.created: dict[str, float] = {}
+        self.full: set[str] = set()
+        self.gone: set[str] = set()
+        self.under_way: set[str] = set()
 
     def answer(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        found = self.of_jobs(operation, asked) or self.of_groups(operation, asked)
+        if found is None:
+            raise RefusedError("ResourceNotFoundException", f"{operation} finds nothing")
+        return found
+
+    def of_jobs(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         match operation:
             case "DescribeJob" if asked["jobId"] in self.jobs:
                 return {"job": self.jobs[asked["jobId"]]}
@@ -48,19 +59,35 @@ class Service:
                 return {"document": '{"a": 1}'}
             case "ListJobExecutionsForJob":
                 return {"executionSummaries": self.summaries}
+            case "DescribeJobRollout" if asked["jobId"] in self.jobs:
+                return {"isDone": asked["jobId"] not in self.under_way}
+            case "CreateJob" if not self.refuses:
+                self.jobs[asked["jobId"]] = asked
+                return {"jobId": asked["jobId"]}
+        return None
+
+    def of_groups(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+        match operation:
             case "CreateThingGroup":
                 self.groups[asked["thingGroupName"]] = []
                 return {"thingGroupArn": f"{ARN}thinggroup/{asked['thingGroupName']}"}
+            case "AddThingToThingGroup" if asked["thingName"] in self.full:
+                raise RefusedError("InvalidRequestException", "Thing may be in 10 thing groups, not 11")
+            case "AddThingToThingGroup" if asked["thingName"] in self.gone:
+                raise RefusedError("ResourceNotFoundException", "Thing not found")
             case "AddThingToThingGroup":
                 self.groups[asked["thingGroupName"]].append(asked["thingName"])
                 return {}
             case "DeleteThingGroup":
                 del self.groups[asked["thingGroupName"]]
                 return {}
-            case "CreateJob" if not self.refuses:
-                self.jobs[asked["jobId"]] = asked
-                return {"jobId": asked["jobId"]}
-        raise RefusedError("ResourceNotFoundException", f"{operation} finds nothing")
+            case "ListThingGroups":
+                return {"thingGroups": [{"groupName": name} for name in self.groups]}
+            case "DescribeThingGroup":
+                return {"thingGroupMetadata": {"creationDate": self.created[asked["thingGroupName"]]}}
+            case "DescribeClock":
+                return {"now": 10_000.0}
+        return None
 
 
 async def retry(service: Service, *, new_id: str | None = None) -> tuple[dict[str, Any], int]:
@@ -102,8 +129,8 @@ async def test_more_things_than_a_job_can_name_get_a_group_of_their_own() -> Non
     service = Service([summary(name, "FAILED") for name in names])
     reply, count = await retry(service, new_id="again")
     assert (reply["jobId"], count) == ("again", 101)
-    assert service.groups == {"again-things": names}
-    assert service.jobs["again"]["targets"] == [f"{ARN}thinggroup/again-things"]
+    assert service.groups == {f"{PREFIX}again": names}
+    assert service.jobs["again"]["targets"] == [f"{ARN}thinggroup/{PREFIX}again"]
     service = Service([summary(name, "FAILED") for name in names], refuses=True)
     with pytest.raises(RefusedError):
         await retry(service, new_id="again")
@@ -117,3 +144,37 @@ async def test_nothing_to_retry_is_said() -> None:
     with pytest.raises(UsageError, match="the last execution of no thing of old is failed or timed-out"):
         await retry(service)
     assert list(service.jobs) == ["old"]
+
+
+@pytest.mark.asyncio
+async def test_things_that_can_be_in_no_further_group_are_named_beside_it() -> None:
+    """Up to 99 of them (control plane 10: 100 targets, ten groups a thing); deleted ones are no matter."""
+    names = [f"T{number:03}" for number in range(300)]
+    service = Service([summary(name, "FAILED") for name in names])
+    service.full, service.gone = set(names[10:109]), {"T200"}
+    await retry(service, new_id="again")
+    assert service.jobs["again"]["targets"] == [f"{ARN}thinggroup/{PREFIX}again", *names[10:109]]
+    assert service.groups[f"{PREFIX}again"] == [*names[:10], *names[109:200], *names[201:]]
+    service.full.add("T250")
+    with pytest.raises(UsageError, match="100 things are in as many groups as a thing may be, such as T010"):
+        await retry(service, new_id="third")
+    assert f"{PREFIX}third" not in service.groups
+
+
+@pytest.mark.asyncio
+async def test_helper_groups_go_when_their_job_has_been_rolled_out() -> None:
+    """Else a thing would be in ten of them after ten retries; one that is being filled stays."""
+    service = Service([])
+    going, over = {"status": "IN_PROGRESS"}, {"status": "CANCELED"}
+    service.jobs |= {"done": going, "running": going, "canceled": over}
+    service.under_way = {"running", "canceled"}
+    for name, created in (
+        ("canceled", 0.0),
+        ("done", 0.0),
+        ("running", 0.0),
+        ("filling", 9_000.0),
+        ("abandoned", 6_000.0),
+    ):
+        service.groups[PREFIX + name], service.created[PREFIX + name] = [], created
+    await clear_away(FakeConnection(service.answer))
+    assert list(service.groups) == [f"{PREFIX}running", f"{PREFIX}filling"]

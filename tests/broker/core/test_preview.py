@@ -7,6 +7,9 @@ import pytest
 from tests.broker.core.groups import GroupWorld, numbered
 from tests.broker.core.test_why import PresenceWorld
 from tests.broker.core.world import DOCUMENT, MINUTE_MS, START_MS, START_S, picture
+from thingjobs_broker.cli.previewed import merged
+from thingjobs_broker.core import preview_walk
+from thingjobs_broker.core.paging import token_of
 from thingjobs_broker.core.ports import Presence, Rules
 from thingjobs_broker.core.preview import followed
 from thingjobs_broker.core.rollout import RolloutConfig
@@ -18,10 +21,16 @@ TEN_A_MINUTE = {"maximumPerMinute": 10}
 def preview(world: GroupWorld, *targets: str, **members: Any) -> dict[str, Any]:
     """The answer; state and journal are as before, and nothing but the answer was sent."""
     before = picture(world.state)
-    answer, *others = world.call("PreviewJob", {"targets": targets, "document": DOCUMENT} | members)
-    assert (others, world.records, picture(world.state)) == ([], [], before)
-    assert answer.ending == "accepted", answer
-    return answer.body
+    body: dict[str, Any] = {"targets": targets, "document": DOCUMENT, "maxResults": 20} | members
+    pages: list[dict[str, Any]] = []
+    while not pages or "nextToken" in body:
+        answer, *others = world.call("PreviewJob", body)
+        assert (others, world.records, picture(world.state)) == ([], [], before)
+        assert answer.ending == "accepted", answer
+        pages.append(answer.body)
+        body.pop("nextToken", None)
+        body |= {name: answer.body[name] for name in ("nextToken",) if name in answer.body}
+    return merged(pages, body["maxResults"])
 
 
 def test_everybody_who_would_get_an_execution_is_counted_once_and_named_in_order() -> None:
@@ -45,6 +54,68 @@ def test_who_is_left_out_is_told_with_the_reason() -> None:
         "reached by several targets; a thing gets one execution": ["A"],
         "the group has no things": ["empty"],
     }
+
+
+@pytest.mark.parametrize("looks_max", [1, 2, 3, 7])
+def test_pages_of_any_length_tell_the_same(looks_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page looks at so many things, wherever that ends it; what is told of all of them is one preview."""
+    world = GroupWorld(*numbered(9), "A", "Z")
+    world.group("g", *numbered(5), "Z")
+    world.group("empty")
+    world.group("above")
+    world.group("h", "A", *numbered(9)[4:], parent="above")
+    targets = ("Z", "g", "empty", "above", "A", "Z")
+    members: dict[str, Any] = {
+        "jobExecutionsRolloutConfig": {"maximumPerMinute": 2},
+        "schedulingConfig": {"endTime": str(START_S + 1800)},
+    }
+    whole = preview(world, *targets, **members)
+    assert whole["targeted"]["count"] == 11
+    monkeypatch.setattr(preview_walk, "LOOKS_MAX", looks_max)
+    assert preview(world, *targets, **members) == whole
+    world.control("UpdateIndexingConfiguration", thingIndexingConfiguration={"thingIndexingMode": "REGISTRY"})
+    found = preview(world, queryString="thingName:T*")
+    assert found["targeted"] == {"count": 9, "names": numbered(9)}
+    assert found["targets"] == [{"target": "thingName:T*", "things": 9}]
+
+
+def test_whom_end_time_leaves_out_is_the_same_on_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """31 minutes at one a minute reach 30 of 40, wherever pages end."""
+    monkeypatch.setattr(preview_walk, "LOOKS_MAX", 7)
+    world = GroupWorld(*numbered(40))
+    world.group("g", *numbered(40))
+    rate, end = {"maximumPerMinute": 1}, {"endTime": str(START_S + 1800)}
+    found = preview(world, "g", jobExecutionsRolloutConfig=rate, schedulingConfig=end)
+    assert found["excluded"] == [
+        {"reason": "endTime comes before their turn", "count": 10, "names": numbered(40)[30:]}
+    ]
+
+
+def test_a_query_is_looked_up_by_the_service_as_a_search_is() -> None:
+    """Instead of targets, not beside them; what SearchIndex refuses is refused."""
+    world = GroupWorld("A")
+    asked: dict[str, Any] = {"document": DOCUMENT, "queryString": "thingName:A"}
+    index = {"thingIndexingMode": "REGISTRY"}
+    for body, code in [
+        (asked, "ResourceNotFoundException"),
+        (asked | {"targets": ["A"]}, "InvalidRequestException"),
+        ({"document": DOCUMENT}, "InvalidRequestException"),
+    ]:
+        answer, *_ = world.call("PreviewJob", body)
+        assert (answer.ending, answer.body["code"]) == ("rejected", code)
+    world.control("UpdateIndexingConfiguration", thingIndexingConfiguration=index)
+    answer, *_ = world.call("PreviewJob", asked | {"queryString": "thingName:("})
+    assert answer.body["code"] == "InvalidQueryException"
+    assert preview(world, queryString="thingName:B")["targeted"]["count"] == 0
+
+
+def test_a_token_that_leads_nowhere_is_refused() -> None:
+    """Made up, or of another request."""
+    world = GroupWorld("A")
+    for token in ("x", token_of("-1 0 0 ", (None, "A")), token_of("0 0 0 ", (None, "B"))):
+        body = {"targets": ["A"], "document": DOCUMENT, "nextToken": token}
+        answer, *_ = world.call("PreviewJob", body)
+        assert (answer.ending, answer.body["code"]) == ("rejected", "InvalidRequestException")
 
 
 def test_who_will_have_to_wait_is_told_with_the_reason() -> None:
