@@ -24,6 +24,7 @@ from thingjobs_broker.core.ports import NoPresences, Ports, Presences, Rules
 from thingjobs_broker.core.service import JobsService
 from thingjobs_broker.core.state import State
 from thingjobs_broker.core.throttle import Throttle
+from thingjobs_broker.notices import LoggedNotices
 from thingjobs_broker.retention import Retention
 from thingjobs_broker.runner import Publisher, Runner
 from thingjobs_broker.snapshotter import Policy, Snapshotter
@@ -73,6 +74,7 @@ class ServiceHost:
         self.files: Files = OsFiles()
         """The disk; a test puts its own."""
         self.presences: Presences = NoPresences()
+        self.notices = LoggedNotices()
         self.endpoints: dict[str, str] = {}
         """What DescribeEndpoint tells, by endpointType."""
         """Which things are connected, where the broker tells; to be put before `start`."""
@@ -286,6 +288,7 @@ class ServiceHost:
             signer=artifacts if jobs.artifact_url else None,
             presences=self.presences,
             endpoints=self.endpoints,
+            notices=self.notices,
             is_test_clock=self._settings.test_clock,
         )
 

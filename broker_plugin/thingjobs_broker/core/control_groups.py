@@ -208,6 +208,8 @@ def described(given: operations_registry.ThingGroupProperties | None) -> tuple[s
         return "", {}
     check_text("thingGroupDescription", given.thing_group_description)
     attributes = (given.attribute_payload.attributes or {}) if given.attribute_payload else {}
+    attributes = {name: value for name, value in attributes.items() if value}
+    _check_attributes(attributes)
     return given.thing_group_description or "", attributes
 
 

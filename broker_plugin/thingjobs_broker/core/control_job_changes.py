@@ -10,7 +10,7 @@ from thingjobs_broker.core.errors import (
     InvalidStateTransitionError,
     LimitExceededError,
 )
-from thingjobs_broker.core.lookups import check_text, configurations, find_job, identity
+from thingjobs_broker.core.lookups import check_retries, check_text, configurations, find_job, identity
 from thingjobs_broker.core.naming import group_of
 from thingjobs_broker.core.records import JobUpdated
 from thingjobs_protocol.status import JobStatus, TargetSelection
@@ -33,6 +33,7 @@ def update_job(step: Step, request: operations.UpdateJob, by: str) -> dict[str, 
         message = f"Job {the_job.job_id} is {the_job.status.value} and cannot be updated"
         raise InvalidRequestError(message)
     retries = request.job_executions_retry_config
+    check_retries(retries)
     if retries is not None and any(criterion.number_of_retries for criterion in retries.criteria_list):
         message = (
             "jobExecutionsRetryConfig can only be updated with a numberOfRetries of 0, to end all retries"

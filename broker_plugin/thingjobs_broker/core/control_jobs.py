@@ -53,15 +53,15 @@ def checked(step: Step, request: operations.CreateJob, by: str) -> JobCreated:
         ControlError: the job would be refused.
 
     """
+    check_text("description", request.description)
+    check_retries(request.job_executions_retry_config)
+    tags.check(request.tags)
     if request.job_id in step.state.jobs:
         arn = step.naming.job_arn(request.job_id)
         message = f"Job {request.job_id} already exists"
         raise ResourceAlreadyExistsError(message, resourceId=request.job_id, resourceArn=arn)
     target_arns = targets.arns(step, request.targets)
     made = authoring.of_job(step, request)
-    check_text("description", request.description)
-    check_retries(request.job_executions_retry_config)
-    tags.check(request.tags)
     scheduling_config = _scheduling(step, request, made)
     options = _options(request, made, scheduling_config)
     of_template = made.options.get("timeoutConfig")
@@ -70,6 +70,9 @@ def checked(step: Step, request: operations.CreateJob, by: str) -> JobCreated:
     if timeout is not None:
         options["timeoutConfig"] = timeout
     status = scheduling.first_status(scheduling_config, step.now_ms)
+    if len(step.state.active_jobs) >= step.ports.rules.active_jobs_max:
+        message = f"{step.ports.rules.active_jobs_max} jobs are active; cancel or delete one of them"
+        raise LimitExceededError(message)
     limit = step.ports.rules.concurrent_jobs_max
     if status is JobStatus.IN_PROGRESS and len(step.state.concurrent_jobs) >= limit:
         message = f"{limit} jobs are being rolled out or canceled; wait for one of them"

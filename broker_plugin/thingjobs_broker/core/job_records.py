@@ -161,6 +161,7 @@ def index(state: State, job: Job) -> None:
     if job.status not in ACTIVE:
         _forget(state, job)
     else:
+        state.active_jobs.add(job.job_id)
         for target in job.targets:
             group_name = group_of(target)
             if group_name is not None:
@@ -178,6 +179,7 @@ def index(state: State, job: Job) -> None:
 
 
 def _forget(state: State, job: Job) -> None:
+    state.active_jobs.discard(job.job_id)
     state.closed_jobs.pop(job.job_id, None)
     state.concurrent_jobs.pop(job.job_id, None)
     state.deleting_jobs.pop(job.job_id, None)

@@ -176,6 +176,7 @@ def _give_up_newest(step: Step, thing: Thing, joined: list[str], left: list[str]
     newest = max(filter(groups.is_dynamic, _wanted(step, thing, joined, left)), key=lambda group: group.index)
     if newest.group_id in joined:
         joined.remove(newest.group_id)
+        step.ports.notices.left_out(thing.thing_name, newest.group_name)
     else:
         left.append(newest.group_id)
 

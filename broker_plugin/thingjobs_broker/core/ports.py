@@ -39,6 +39,20 @@ class NoPresences:
         return Presence()
 
 
+class Notices(Protocol):
+    """Who is told what no answer tells."""
+
+    def left_out(self, thing_name: str, group_name: str) -> None:
+        """A thing meets the query of a dynamic group and is in too many groups to join it."""
+
+
+class NoNotices:
+    """Nobody."""
+
+    def left_out(self, thing_name: str, group_name: str) -> None:
+        """Nothing is noted."""
+
+
 class DocumentSource(Protocol):
     """Where documentSource is fetched from; once, when a job or template is created."""
 
@@ -56,6 +70,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     rollout_per_minute: int | None = PER_MINUTE_MAX
     """Of jobs that name no rate; None is as fast as possible."""
+    active_jobs_max: int = 100_000
     concurrent_jobs_max: int = 500
     windowed_jobs_cancel_at_limit: bool = True
     """A job whose window opens while so many are at work is canceled, as AWS does (A30), else it waits."""
@@ -87,6 +102,7 @@ class Ports(msgspec.Struct, frozen=True):
     """By thing, when it last asked for something. It is not on record: a restart begins anew."""
     endpoints: Mapping[str, str] = MappingProxyType({})
     """By the endpointType of DescribeEndpoint, the host."""
+    notices: Notices = NoNotices()
     is_test_clock: bool = False
     """Whether AdvanceClock moves the clock, and nothing else does."""
 

@@ -95,6 +95,7 @@ class State:
         """By thing group, the active jobs that target it."""
         self.closed_jobs: dict[str, Job] = {}
         """Those outside their maintenance windows, whose QUEUED executions are hidden from devices."""
+        self.active_jobs: set[str] = set()
         self.concurrent_jobs: dict[str, Job] = {}
         self.deleting_jobs: dict[str, Job] = {}
         """Those that count against a limit (spec: control plane 2.4, 10)."""

@@ -39,10 +39,14 @@ def arns(step: Step, targets: Sequence[str], known: Sequence[str] = ()) -> list[
         ResourceNotFoundError: one is neither a thing nor a group of this service.
 
     """
-    if len(known) + len(targets) > TARGETS_MAX:
-        message = f"targets may have {TARGETS_MAX} entries, not {len(known) + len(targets)}"
+    if len(targets) > TARGETS_MAX:
+        message = f"targets may have {TARGETS_MAX} entries, not {len(targets)}"
         raise LimitExceededError(message)
-    return list(dict.fromkeys([*known, *(_arn(step, target) for target in targets)]))
+    found = list(dict.fromkeys([*known, *(_arn(step, target) for target in targets)]))
+    if len(found) > TARGETS_MAX:
+        message = f"A job may have {TARGETS_MAX} targets, not {len(found)}"
+        raise LimitExceededError(message)
+    return found
 
 
 def covers(step: Step, job: Job, thing_name: str) -> bool:

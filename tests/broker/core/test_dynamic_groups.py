@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.broker.core.groups import GroupWorld, numbered
 from tests.broker.core.test_control_groups import refused
 from tests.broker.core.world import endings
 from thingjobs_broker.core import control_indexing, membership
-from thingjobs_broker.core.ports import Ports, Presence, Rules
+from thingjobs_broker.core.ports import NoNotices, Ports, Presence, Rules
 from thingjobs_broker.core.service import JobsService
 from thingjobs_protocol.status import JobExecutionStatus as Status
 
@@ -144,6 +145,22 @@ def test_a_full_thing_gives_up_its_newest_dynamic_group() -> None:
     assert [world.members(name) for name in ("oldest", "older", "static")] == [["T"], [], ["T"]]
     world.leave("T", "static")
     assert [world.members(name) for name in ("oldest", "older")] == [["T"], ["T"]]
+
+
+def test_a_thing_that_does_not_join_is_noted_and_nothing_is_refused() -> None:
+    """Control plane 1.9, "10-group limit": no API error, but a log line; see `LoggedNotices`."""
+    noted: list[tuple[str, str]] = []
+
+    class Noted(NoNotices):
+        def left_out(self, thing_name: str, group_name: str) -> None:
+            noted.append((thing_name, group_name))
+
+    world = IndexedWorld("T", rules=Rules(groups_per_thing_max=1))
+    ports = world.service._ports
+    world.service._ports = msgspec.structs.replace(ports, notices=Noted())
+    world.group("static", "T")
+    world.dynamic("full", "thingName:T")
+    assert (world.members("full"), noted) == ([], [("T", "full")])
 
 
 def test_groups_of_what_is_connected_follow_connections() -> None:
