@@ -29,7 +29,7 @@ def environment(
 
 
 def test_facts_of_the_job_are_there() -> None:
-    """Issue 6: job id, thing, execution number, timeout minutes and a progress file."""
+    """B23, issue 6: job id, thing, execution number, timeout minutes and a progress file."""
     facts = {key: value for key, value in environment({}).items() if key.startswith("THINGJOBS_")}
     assert facts == {
         "THINGJOBS_JOB_ID": "J1",

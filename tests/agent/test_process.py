@@ -164,7 +164,7 @@ async def test_children_have_the_grace_period_too(tmp_path: Path) -> None:
 
 
 async def test_handler_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
-    """SIGKILL to the group after the grace period; grandchildren included."""
+    """B7: SIGKILL to the group after the grace period; grandchildren included."""
     handler = Handler(tmp_path, "trap '' TERM\nsleep 60 & echo $! >pid; touch ready; wait; wait; sleep 60")
     task = asyncio.create_task(handler.run())
     await wait_until((tmp_path / "ready").exists)

@@ -96,7 +96,7 @@ def test_heartbeat_shows_that_a_held_job_is_not_forgotten() -> None:
 
 
 def test_running_job_is_stopped_at_the_device() -> None:
-    """SIGTERM, grace, SIGKILL, and a report that says who did it."""
+    """B7: SIGTERM, grace, SIGKILL, and a report that says who did it."""
     made = Device(FakeService(), limits=Limits(grace_ms=3000))
     made.service.queue("J1", document("a.sh"))
     made.boot().connect().give(CANCEL)

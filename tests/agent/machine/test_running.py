@@ -120,7 +120,7 @@ def test_output_is_reported_only_where_asked_for() -> None:
 
 
 def test_step_that_runs_too_long_is_stopped_and_failed() -> None:
-    """Issue 6: a deadline for each step; what the handler says afterwards does not count."""
+    """B7, issue 6: a deadline for each step, then ten seconds of grace; what is said then does not count."""
     made = Device(FakeService())
     made.service.queue("J1", {"version": "1.0", "steps": [step("a.sh", timeoutSeconds=60)]})
     made.boot().connect().wait(59.9)

@@ -87,3 +87,74 @@ def test_a_new_group_has_no_more_attributes_than_a_changed_one() -> None:
     assert world.state.groups == {}
     attributes.pop("a0")
     world.control("CreateThingGroup", **request)
+
+
+# What an operation on a job answers in each status (control plane 1.5, 5.3): a code, or "".
+BUSY, STATE = "InvalidRequestException", "InvalidStateTransitionException"
+STATUSES = ("SCHEDULED", "IN_PROGRESS", "COMPLETED", "CANCELED", "DELETION_IN_PROGRESS")
+OPERATIONS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "create": (
+        "CreateJob",
+        {"targets": ["T"], "document": DOCUMENT},
+        ("ResourceAlreadyExistsException",) * 5,
+    ),
+    "describe": ("DescribeJob", {}, ("",) * 5),
+    "document": ("GetJobDocument", {}, ("",) * 5),
+    "executions": ("ListJobExecutionsForJob", {}, ("",) * 5),
+    "update": ("UpdateJob", {"description": "new"}, ("", "", BUSY, BUSY, BUSY)),
+    "cancel": ("CancelJob", {}, ("", "", BUSY, BUSY, BUSY)),
+    "cancel with force": ("CancelJob", {"force": True}, ("", "", BUSY, BUSY, BUSY)),
+    "delete": ("DeleteJob", {}, (STATE, STATE, "", "", STATE)),
+    "delete with force": ("DeleteJob", {"force": True}, ("", "", "", "", STATE)),
+    "associate": ("AssociateTargetsWithJob", {"targets": ["H"]}, (BUSY, "", BUSY, BUSY, BUSY)),
+    "template": (
+        "CreateJobTemplate",
+        {"jobTemplateId": "t", "description": "d", "jobArn": "arn:aws:iot:local:000000000000:job/J1"},
+        ("",) * 5,
+    ),
+    "tag": (
+        "TagResource",
+        {"resourceArn": "arn:aws:iot:local:000000000000:job/J1", "tags": [{"Key": "k"}]},
+        ("",) * 5,
+    ),
+}
+
+
+def continuous_in(status: str) -> GroupWorld:
+    """J1 is CONTINUOUS on G, in that status; 600 members, so that a deletion takes more than a slice."""
+    things = [f"T{number:03}" for number in range(600)] if status == "DELETION_IN_PROGRESS" else ["T"]
+    world = GroupWorld(*things)
+    if "T" not in things:
+        world.control("CreateThing", thingName="T")
+    world.group("G", *things)
+    world.group("H")
+    scheduling = {
+        "SCHEDULED": {"schedulingConfig": {"startTime": "1700003600"}},
+        "COMPLETED": {"schedulingConfig": {"endTime": "1700003600"}},
+    }
+    world.create_job("J1", "G", targetSelection="CONTINUOUS", **scheduling.get(status, {}))
+    world.advance(0)
+    match status:
+        case "COMPLETED":
+            world.update("T", "J1", "SUCCEEDED")
+            world.advance(3600_000)
+        case "CANCELED":
+            world.control("CancelJob", jobId="J1")
+        case "DELETION_IN_PROGRESS":
+            world.control("DeleteJob", jobId="J1", force=True)
+    assert world.job("J1").status == status
+    return world
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_operation_in_every_status_of_a_job(status: str, name: str) -> None:
+    """Control plane 1.5, 5.3, A2, A23: statuses that jobs reach; what is refused changes nothing."""
+    operation, members, codes = OPERATIONS[name]
+    world = continuous_in(status)
+    before = picture(world.state)
+    named = {} if name in ("template", "tag") else {"jobId": "J1"}
+    answer = world.call(operation, named | members)[0].body
+    assert answer.get("code", "") == codes[STATUSES.index(status)]
+    if "code" in answer:
+        assert (world.records, picture(world.state)) == ([], before)

@@ -10,7 +10,7 @@ from thingjobs_broker.core.paging import page
 
 @hypothesis.given(st.integers(0, 130), st.one_of(st.none(), st.integers(1, 40)))
 def test_pages_together_are_the_list(count: int, size: int | None) -> None:
-    """No token on the last page; 50 entries by default (control plane 1.6)."""
+    """No token on the last page; 50 entries by default (control plane 1.6, A21)."""
     items = list(range(count))
     found: list[int] = []
     token = None

@@ -117,7 +117,7 @@ def test_any_sequence_of_ends_is_retried_as_the_budgets_say(retries: dict[str, i
 
 
 def test_a_retry_is_a_fresh_execution_at_the_end_of_the_queue() -> None:
-    """Version 1, no details, no timers, queued now (data plane 7, A14, C74, C75)."""
+    """Version 1, no details, no timers, queued now (data plane 7, A14, C74, C75; control plane A8)."""
     world = world_with(FAILED=1)
     world.create_job("J2")
     world.device("T", "start-next", {"statusDetails": {"a": "b"}, "stepTimeoutInMinutes": 5})

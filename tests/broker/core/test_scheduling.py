@@ -97,7 +97,7 @@ def test_a_scheduled_job_can_be_updated_canceled_and_deleted() -> None:
 
 @pytest.mark.parametrize("behavior", [*ENDS, None])
 def test_v14_the_end_comes_with_one_queued_and_one_running(behavior: str | None) -> None:
-    """V14: STOP keeps both; CANCEL cancels the queued one; FORCE_CANCEL both, and the job is COMPLETED."""
+    """V14: STOP keeps both; CANCEL cancels the queued one; FORCE_CANCEL both, the job is COMPLETED (A13)."""
     world = World("A", "B")
     scheduling = {"endTime": at(HOUR_MS)} | ({"endBehavior": behavior} if behavior else {})
     world.create_job("J1", "A", "B", schedulingConfig=scheduling)

@@ -197,8 +197,20 @@ def test_the_step_timer_keeps_its_own_meaning() -> None:
     assert execution.deadline_ms == execution.step_deadline_ms
 
 
+def test_b6_the_timer_covers_all_that_is_done_until_the_last_report() -> None:
+    """B6: steps, final step and upload report progress, and none of it moves the end."""
+    world = GroupWorld("T")
+    world.create_job("J1", timeoutConfig={"inProgressTimeoutInMinutes": 5})
+    world.device("T", "start-next")
+    for phase in ("step", "finalStep", "upload", "upload"):
+        world.advance(MINUTE_MS)
+        world.update("T", "J1", "IN_PROGRESS", statusDetails={"phase": phase})
+    assert world.advance(MINUTE_MS - 1) == []
+    assert "timed_out" in endings(world.advance(1))
+
+
 def test_b19_b20_b21_what_nobody_starts_expires() -> None:
-    """B19 to B21: counted from the job's creation, CANCELED with a reason, at most an hour late."""
+    """B19 to B21, A40: counted from the job's creation, CANCELED with a reason, at most an hour late."""
     world = GroupWorld("T", "U", rules=Rules(expiry_minutes=90))
     world.create_job("J1", "T", "U")
     world.device("U", "start-next")

@@ -45,7 +45,7 @@ def test_nothing_is_due_early_and_nothing_more_than_a_tick_late(
 
 @hypothesis.given(st.lists(st.integers(1, 20_000), min_size=1, max_size=30))
 def test_a_driver_that_sleeps_until_the_next_deadline_is_at_most_one_tick_late(deadlines: list[int]) -> None:
-    """`next_due_ms` is never earlier than needed by more than the tick, never later (driver's duty 4)."""
+    """`next_due_ms` is never earlier than needed by more than the tick, never later (duty 4; A33)."""
     timers, found = Timers(), []
     for deadline_ms in deadlines:
         timers.schedule(execution(deadline_ms), deadline_ms)

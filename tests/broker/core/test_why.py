@@ -236,6 +236,14 @@ def running() -> PresenceWorld:
     return the_world
 
 
+def test_a_device_that_is_away_times_out_all_the_same() -> None:
+    """Control plane A35: the timer is the service's, whether its device is connected or not."""
+    the_world = running_offline()
+    assert the_world.why()["verdict"] == "RUNNING_OFFLINE"
+    the_world.advance(7 * MINUTE_MS)
+    assert the_world.why()["verdict"] == "TIMED_OUT"
+
+
 STORIES: list[tuple[Callable[[], PresenceWorld], str, str, dict[str, Any]]] = [
     (job_deleted, "JOB_DELETED", "the job is being deleted", {}),
     (retry_owed, "RETRY_OWED", "it ended FAILED; retry 1 follows when the window opens", {"retry": 1}),
