@@ -10,6 +10,8 @@ venv := .venv
 python := $(venv)/bin/python
 installed := $(venv)/.installed
 outside_make_test := not benchmark and not long
+# The longest tests must not be the last to begin, hence work stealing.
+on_all_cores := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help install demo test check format bench simulate clean
 
@@ -23,9 +25,9 @@ demo: $(installed) ## embedded broker, jobs service and an agent on this machine
 
 test: $(installed) ## run the tests: first those that need only Python, then those with real brokers
 	@echo "== tests that need only Python"
-	@$(python) -m pytest -q -m "not broker and $(outside_make_test)"
+	@$(python) -m pytest -q $(on_all_cores) -m "not broker and $(outside_make_test)"
 	@echo "== tests with real brokers and programs"
-	@$(python) -m pytest -q -m "broker and $(outside_make_test)"
+	@$(python) -m pytest -q $(on_all_cores) -m "broker and $(outside_make_test)"
 
 check: $(installed) ## formatting, lint and types
 	@$(python) -m ruff format --check .

@@ -58,7 +58,7 @@ def test_every_command_explains_itself_with_examples(path: str) -> None:
     assert all(parameter.help for parameter in command.params if parameter.name != "help")
 
 
-@pytest.mark.parametrize("path", set(COMMANDS) - NO_CLIENTS)
+@pytest.mark.parametrize("path", sorted(set(COMMANDS) - NO_CLIENTS))
 def test_every_client_command_takes_the_connection_options_and_json(path: str) -> None:
     """They stand after the command, where one looks for them."""
     options = {option for parameter in COMMANDS[path].params for option in parameter.opts}
