@@ -53,11 +53,8 @@ def sidecar(folder: Path, data_dir: Path, *, limited: bool = False) -> Iterator[
 
     A few devices that ask as fast as they can stand for many: they are `limited` only on demand.
     """
-    thingjobs = Path(sys.executable).parent / "thingjobs"
-    if not thingjobs.exists():
-        raise BenchmarkError(f"{thingjobs} is not installed; run make install")
     with mosquitto_alone(folder) as (port, broker):
-        command = [str(thingjobs), "serve", "--broker", f"mqtt://127.0.0.1:{port}", "--insecure"]
+        command = [str(servers.thingjobs()), "serve", "--broker", f"mqtt://127.0.0.1:{port}", "--insecure"]
         environ = {} if limited else {"THINGJOBS_LIMITS_REQUESTS_PER_SECOND": "0"}
         command += ["--data-dir", str(data_dir)]
         with _beside(folder, "serving beside", *command, environ=environ) as service:
@@ -79,8 +76,12 @@ def _beside(
         yield program.pid
 
 
-def prepare(data_dir: Path, executions: int) -> None:
-    """Makes a data directory with so many things, and a job in progress or waiting for each of them.
+Execute = Callable[..., None]
+
+
+@contextlib.contextmanager
+def recording(data_dir: Path) -> Iterator[tuple[JobsService, Execute]]:
+    """A new data directory: what is executed, by operation and members, stands in its journal in the end.
 
     The rules make the records, as they would for an operator; they are put into the journal in large pieces.
     """
@@ -88,6 +89,7 @@ def prepare(data_dir: Path, executions: int) -> None:
     prepare_data_directory(data_dir)
     store = Store(OsFiles(), data_dir)
     entries: list[bytes] = []
+    now_ms = int(time.time() * 1000)
 
     def keep(outcome: Outcome) -> None:
         if outcome.records:
@@ -96,27 +98,29 @@ def prepare(data_dir: Path, executions: int) -> None:
             store.append(entries)
             entries.clear()
 
-    now_ms = int(time.time() * 1000)
-    things = [f"{THING_PREFIX}{number}" for number in range(executions)]
-    for thing in things:
-        _execute(service, keep, "CreateThing", now_ms, thingName=thing)
-    for start in range(0, executions, TARGETS_OF_A_JOB):
-        targets = things[start : start + TARGETS_OF_A_JOB]
-        job = {"jobId": f"benchmark-{start}", "targets": targets, "document": '{"operation":"benchmark"}'}
-        _execute(service, keep, "CreateJob", now_ms, **job)
+    def execute(operation: str, **members: object) -> None:
+        answer, outcome = service.execute(operation, json.dumps(members).encode(), "benchmark", now_ms)
+        if isinstance(answer, Exception):
+            raise BenchmarkError(f"{operation} was refused: {answer}")
+        keep(outcome)
         while (due_ms := service.next_deadline_ms()) is not None and due_ms <= now_ms:
             keep(service.fire_timers(now_ms))
+
+    yield service, execute
     store.append(entries)
     store.close()
+
+
+def prepare(data_dir: Path, executions: int) -> None:
+    """Makes a data directory with so many things, and a job in progress or waiting for each of them."""
+    things = [f"{THING_PREFIX}{number}" for number in range(executions)]
+    with recording(data_dir) as (service, execute):
+        for thing in things:
+            execute("CreateThing", thingName=thing)
+        for start in range(0, executions, TARGETS_OF_A_JOB):
+            targets = things[start : start + TARGETS_OF_A_JOB]
+            job = {"jobId": f"benchmark-{start}", "targets": targets}
+            execute("CreateJob", **job, document='{"operation":"benchmark"}')
     live = sum(len(thing.executions) for thing in service.state.things.values())
     if live != executions:
         raise BenchmarkError(f"{live} executions were made, not {executions}")
-
-
-def _execute(
-    service: JobsService, keep: Callable[[Outcome], None], operation: str, now_ms: int, **members: object
-) -> None:
-    answer, outcome = service.execute(operation, json.dumps(members).encode(), "benchmark", now_ms)
-    if isinstance(answer, Exception):
-        raise BenchmarkError(f"{operation} was refused: {answer}")
-    keep(outcome)

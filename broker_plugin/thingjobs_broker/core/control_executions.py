@@ -100,9 +100,8 @@ def list_job_executions_for_thing(
     jobs, namespace_id = step.state.jobs, request.namespace_id
     found = [
         current
-        for current in _executions(thing)
-        if request.job_id in (None, current.job_id)
-        and request.status in (None, current.status)
+        for current in _executions(thing, request.job_id)
+        if request.status in (None, current.status)
         and (namespace_id is None or jobs[current.job_id].options.get("namespaceId") == namespace_id)
     ]
     executions, next_token = page_by_key(
@@ -124,8 +123,9 @@ def describe_timeline(step: Step, request: operations.DescribeTimeline, _by: str
     return {"timeline": timeline.of_execution(current, step.state.jobs[current.job_id].created_by)}
 
 
-def _executions(thing: Thing) -> Iterator[Execution]:
-    for newest in thing.executions.values():
+def _executions(thing: Thing, job_id: str | None) -> Iterator[Execution]:
+    newest_ones = thing.executions.values() if job_id is None else (thing.executions.get(job_id),)
+    for newest in newest_ones:
         current: Execution | None = newest
         while current is not None:
             yield current

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.entities import Thing
     from thingjobs_broker.core.step import Step
 
-LOOKS_MAX: Final = 3000
-"""Things that one search looks at ("Bounded work per step"); behind them the next page goes on."""
-
 EVENT_TYPES: Final[tuple[str, ...]] = get_args(operations_indexing.EventType)
 PUBLISHED_EVENTS: Final = ("JOB", "JOB_EXECUTION")
 """Those that there are, and that are published unless they are turned off."""
@@ -52,7 +49,6 @@ def search_index(step: Step, request: operations_indexing.SearchIndex, _by: str)
         max_results=request.max_results,
         filters=(request.query_string,),
         keep=lambda thing: its.matches(indexed(step, thing)),
-        looks_max=LOOKS_MAX,
     )
     return with_token({"things": [_found(step, thing) for thing in things]}, next_token)
 

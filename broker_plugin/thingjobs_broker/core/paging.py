@@ -11,7 +11,7 @@ import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from bisect import bisect_left
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -20,6 +20,9 @@ from thingjobs_protocol.limits import PAGE_SIZE_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+LOOKS_MAX: Final = 3_000
+"""Entries that one page looks at ("Bounded work per step"); behind them the next page goes on."""
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", int, str)
@@ -32,10 +35,9 @@ def page(
     max_results: int | None,
     filters: tuple[str | None, ...] = (),
     keep: Callable[[Item], bool] = lambda _: True,
-    looks_max: int | None = None,
 ) -> tuple[list[Item], str | None]:
     """Return one page of the entries that `keep` lets through, and the token of the next page, if there is
-    one. A page ends after `looks_max` entries, whatever it holds by then.
+    one. A page ends after `LOOKS_MAX` entries, be it empty: the token says that there are more.
 
     Raises:
         InvalidRequestError: the token is none of ours, or was made with other filters.
@@ -46,7 +48,7 @@ def page(
     limit = max_results or PAGE_SIZE_DEFAULT
     found: list[Item] = []
     for index in range(position, len(items)):
-        if index - position == looks_max:
+        if index - position == LOOKS_MAX:
             return found, _token(index, mark)
         item = items[index]
         if item is None or not keep(item):

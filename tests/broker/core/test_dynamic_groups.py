@@ -8,7 +8,7 @@ import pytest
 from tests.broker.core.groups import GroupWorld, numbered
 from tests.broker.core.test_control_groups import refused
 from tests.broker.core.world import endings
-from thingjobs_broker.core import control_indexing, membership
+from thingjobs_broker.core import membership, paging
 from thingjobs_broker.core.ports import NoNotices, Ports, Presence, Rules
 from thingjobs_broker.core.service import JobsService
 from thingjobs_protocol.status import JobExecutionStatus as Status
@@ -255,7 +255,7 @@ def test_search_finds_things_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
         "attributes": {"site": "berlin"},
         "connectivity": {"connected": True, "timestamp": 5},
     }
-    monkeypatch.setattr(control_indexing, "LOOKS_MAX", 4)
+    monkeypatch.setattr(paging, "LOOKS_MAX", 4)
     sizes: list[int] = []
     token = ""
     while token or not sizes:

@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import pytest
 
 from thingjobs_broker.core.errors import InvalidRequestError
-from thingjobs_broker.core.paging import page
+from thingjobs_broker.core.paging import LOOKS_MAX, page
 
 
 @hypothesis.given(st.integers(0, 130), st.one_of(st.none(), st.integers(1, 40)))
@@ -47,6 +47,26 @@ def test_changes_between_pages_neither_repeat_nor_skip(changes: list[str], size:
         pages += 1
     assert found == sorted(set(found))
     assert {item for item in always if item % 3 != 1} <= set(found)
+
+
+def test_a_filter_that_nothing_meets_looks_at_a_bounded_part() -> None:
+    """An empty page has a token while there is more to look at, and all the pages together see everything."""
+    looked = 0
+
+    def keep(item: int) -> bool:
+        nonlocal looked
+        looked += 1
+        return item == 3 * LOOKS_MAX
+
+    items = list(range(3 * LOOKS_MAX + 1))
+    pages, found, token = 0, [], None
+    while pages == 0 or token is not None:
+        before = looked
+        part, token = page(items, next_token=token, max_results=1, keep=keep)
+        assert looked - before <= LOOKS_MAX
+        found += part
+        pages += 1
+    assert (found, pages) == ([3 * LOOKS_MAX], 4)
 
 
 def test_the_size_may_change_from_page_to_page() -> None:
