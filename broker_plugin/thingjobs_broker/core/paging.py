@@ -35,9 +35,10 @@ def page(
     max_results: int | None,
     filters: tuple[str | None, ...] = (),
     keep: Callable[[Item], bool] = lambda _: True,
+    looks_max: int | None = None,
 ) -> tuple[list[Item], str | None]:
     """Return one page of the entries that `keep` lets through, and the token of the next page, if there is
-    one. A page ends after `LOOKS_MAX` entries, be it empty: the token says that there are more.
+    one. A page ends after `looks_max` entries (`LOOKS_MAX`), be it empty: the token says that there are more.
 
     Raises:
         InvalidRequestError: the token is none of ours, or was made with other filters.
@@ -46,9 +47,10 @@ def page(
     mark = zlib.crc32(repr(filters).encode())
     position = _position(next_token, mark) if next_token is not None else 0
     limit = max_results or PAGE_SIZE_DEFAULT
+    most = looks_max or LOOKS_MAX
     found: list[Item] = []
     for index in range(position, len(items)):
-        if index - position == LOOKS_MAX:
+        if index - position == most:
             return found, _token(index, mark)
         item = items[index]
         if item is None or not keep(item):
