@@ -35,6 +35,10 @@ PACKET_IDS: Final = 65_535
 READ_BYTES: Final = 16 * 1024
 """Read from the socket in one turn of the loop: some fifty requests, and one TLS record."""
 FRAMES_AT_ONCE: Final = 1_000
+READS_MAX: Final = 16
+"""How often the socket is read in one turn while most of what it brings is dropped."""
+REST_SECONDS: Final = 0.002
+"""How long requests gather during a flood: to wake up for one costs many times what dropping it does."""
 
 _FROM_A_BROKER: Final = [ANY_BYTES] * 256
 """What paho is handed it judges itself."""
@@ -90,6 +94,9 @@ class PahoLink:
         self._socket: SharedSocket | None = None
         self._accepted = Accepted()
         self._received = received
+        self._dropped = 0
+        self._is_paused = False
+        self._is_resting = False
         self._confirmed = confirmed
         self._ended = ended
         self._mqtt_5 = mqtt_5
@@ -126,13 +133,17 @@ class PahoLink:
 
     def pause(self) -> None:
         """Stop reading."""
-        if self._socket is not None and (descriptor := self._socket.fileno()) >= 0:
-            self._loop.remove_reader(descriptor)
+        self._is_paused = True
+        self._watch()
 
     def resume(self) -> None:
         """Read again."""
-        if self._socket is not None and (descriptor := self._socket.fileno()) >= 0:
-            self._loop.add_reader(descriptor, self._read)
+        self._is_paused = False
+        self._watch()
+
+    def dropped(self) -> None:
+        """What was just received is dropped: more of it is read at a time, and less often."""
+        self._dropped += 1
 
     def disconnect(self) -> None:
         """Queue a DISCONNECT; paho closes the socket when it has left."""
@@ -145,27 +156,56 @@ class PahoLink:
     def _paho_wants_write(self, *_: object) -> None:
         self._loop.call_soon(self._paho.loop_write)
 
+    def _watch(self) -> None:
+        """Have the loop call for what arrives, or not."""
+        if self._socket is None or (descriptor := self._socket.fileno()) < 0:
+            return
+        if self._is_paused or self._is_resting:
+            self._loop.remove_reader(descriptor)
+        else:
+            self._loop.add_reader(descriptor, self._read)
+
+    def _rest(self) -> None:
+        self._is_resting = True
+        self._watch()
+        self._loop.call_later(REST_SECONDS, self._end_rest)
+
+    def _end_rest(self) -> None:
+        self._is_resting = False
+        self._watch()
+
     def _read(self) -> None:
-        """Handle what one read of the socket brings; the loop calls again while there is more."""
+        """Handle what one read of the socket brings, several of a flood; the loop calls again for more."""
         connection = self._socket
         assert connection is not None
+        self._dropped = 0
         try:
-            if (data := connection.read()) is not None:
-                self._take(connection, data)
+            for _ in range(READS_MAX):
+                data, dropped_before = connection.read(), self._dropped
+                if data is None:
+                    break
+                frames = self._take(connection, data)
+                if (self._dropped - dropped_before) * 2 <= frames:
+                    break
         except Exception as error:  # noqa: BLE001 - a packet that cannot be read ends the connection
             self._ended(ConnectionLost(f"unreadable packet: {error!r}"))
             self.drop()
+            return
+        if self._dropped and not self._is_resting:
+            self._rest()
 
-    def _take(self, connection: SharedSocket, data: bytes) -> None:
-        frames = self._frames
+    def _take(self, connection: SharedSocket, data: bytes) -> int:
+        """Handle what has arrived; tell how many packets it was."""
+        frames, count = self._frames, 0
         if not data:
             # The end, which paho tells from one that was agreed.
             self._hand_over(connection, data)
         frames.feed(data)
         while taken := frames.take(FRAMES_AT_ONCE):
+            count += len(taken)
             for frame in taken:
                 if connection.is_closed:
-                    return
+                    return 0
                 kind = frame[0] >> 4
                 if kind == PUBLISH:
                     self._received(parse_publish(frame, mqtt_5=self._mqtt_5))
@@ -173,6 +213,7 @@ class PahoLink:
                     self._confirmed(*parse_puback(frame))
                 else:
                     self._hand_over(connection, frame)
+        return count
 
     def _hand_over(self, connection: SharedSocket, frame: bytes) -> None:
         """Let paho read one packet, or the end where it is empty."""

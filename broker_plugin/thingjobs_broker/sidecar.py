@@ -290,8 +290,12 @@ class Sidecar:
         connection, topic = self._connection, message.topic
         if self._is_finishing or connection is None:
             return
+        if self._floods.drops(topic):
+            connection.link.dropped()
+            self._acknowledge(connection, message.packet_id)
+            return
         # A retained request would be a stale replay (spec: data plane 1.5).
-        if not topic or message.retain or self._floods.drops(topic) or self._is_repeated(message):
+        if not topic or message.retain or self._is_repeated(message):
             self._acknowledge(connection, message.packet_id)
             return
         self._in_hand += 1

@@ -3,10 +3,14 @@
 `python -m tests.benchmarks.abuse --broker amqtt|mosquitto`. Devices send at a steady rate that their limit
 allows, so the rate shows whether they are served, and the time to the answer at what price. Runs with and
 without the abuser take turns, and ratios are of neighbors.
+
+Abuser and devices would have machines of their own; here they take processor time from broker and service.
+With --priorities (root, or CAP_SYS_NICE) the abuser gets what these leave, and other programs do not matter.
 """
 
 import argparse
 import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -27,7 +31,11 @@ SETTLE_S = 0.5
 # The abuser has used up its burst by then.
 HEAD_START_S = 1.0
 
-# The results without the abuser and with it, round by round.
+# Of the real-time scheduler. Twice as many programs as cores want one; with equal priorities each waits for
+# 100 ms until the others have used up their time.
+PRIORITY, PRIORITY_BROKER, PRIORITY_ABUSER = 20, 15, 5
+
+# The results without the abuser and with it, round by round; the last share of a processor is the abuser's.
 Pairs = list[tuple[Result, Result]]
 
 
@@ -36,10 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.abuse", description=__doc__)
     parser.add_argument("--broker", choices=list(SERVERS), default="amqtt", help="default: amqtt")
     parser.add_argument("--seconds", type=int, default=3, help="measured time of one run (default: 3)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each abuser runs (default: 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each abuser runs (default: 5)")
     parser.add_argument("--rate", type=int, default=40, help="requests a second of each device (default: 40)")
     kinds = list(abusers.KINDS)
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds, help="default: all")
+    parser.add_argument("--priorities", action="store_true", help="let the abuser have what others leave")
     options = parser.parse_args(arguments)
     try:
         with (
@@ -47,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             SERVERS[options.broker](Path(folder)) as server,
         ):
             results = measure(Path(folder), server, options)
-    except BenchmarkError as reason:
+    except (BenchmarkError, PermissionError) as reason:
         print(f"abuse: {reason}", file=sys.stderr)
         return 1
     for line in table(results):
@@ -73,56 +82,81 @@ def measure(folder: Path, server: Server, options: argparse.Namespace) -> dict[s
     results: dict[str, Pairs] = {kind: [] for kind in options.only}
     flags = ("-n", str(DEVICES), "-x", servers.THING_PREFIX, "-r", str(options.rate))
 
-    def run() -> Result:
+    def run(*abuser: int) -> Result:
         time.sleep(SETTLE_S)
-        result = load.run(program, "cycle", server.port, *flags, seconds=options.seconds, pids=server.pids)
+        pids = (*server.pids, *abuser)
+        result = load.run(program, "cycle", server.port, *flags, seconds=options.seconds, pids=pids)
         if result.complaints():
             raise BenchmarkError(", ".join(result.complaints()))
         return result
 
+    if options.priorities:
+        for pid, priority in zip(server.pids[::-1], (PRIORITY, PRIORITY_BROKER), strict=False):
+            _prefer(pid, priority)
+        # The load generator inherits it.
+        _prefer(os.getpid(), PRIORITY)
     for _ in range(options.rounds):
         for kind in options.only:
             alone = run()
-            with running_abuser(kind, server.port):
-                results[kind].append((alone, run()))
+            with running_abuser(kind, server.port) as abuser:
+                if options.priorities:
+                    _prefer(abuser, PRIORITY_ABUSER)
+                results[kind].append((alone, run(abuser)))
     return results
 
 
+def _prefer(pid: int, priority: int) -> None:
+    """Gives all threads of a process a real-time priority."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(priority))
+
+
 @contextlib.contextmanager
-def running_abuser(kind: str, port: int) -> Iterator[None]:
-    """An abuser at work."""
+def running_abuser(kind: str, port: int) -> Iterator[int]:
+    """The process id of an abuser at work."""
     command = [sys.executable, "-m", "tests.benchmarks.abusers", kind, str(port)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
         time.sleep(HEAD_START_S)
         if process.poll() is not None:
             raise BenchmarkError(f"the abuser {kind} has ended by itself")
-        yield
+        yield process.pid
     finally:
         process.kill()
         process.wait()
 
 
 def table(results: dict[str, Pairs]) -> list[str]:
-    """One line for each abuser: medians over the rounds, and the ratio of the rates."""
-    head = ["requests/s", "ratio", "p50 ms", "alone", "p99 ms", "alone", "server CPU %", "alone"]
-    lines = [f"{'':24}" + "".join(f"{title:>13}" for title in head)]
+    """One row for each abuser: medians over the rounds, of the ratio also the least and the greatest."""
+    head = ["abuser", "requests/s", "ratio", "least to most", "p50 ms", "alone", "p99 ms", "alone"]
+    head += ["CPU %: servers + load + abuser", "alone"]
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for kind, pairs in results.items():
         alone, beside = ([pair[side] for pair in pairs] for side in (0, 1))
-        ratio = statistics.median(with_it.per_s / without.per_s for without, with_it in pairs)
+        ratios = sorted(with_it.per_s / without.per_s for without, with_it in pairs)
         columns = [
+            f"`{kind}`",
             f"{statistics.median(one.per_s for one in beside):,.0f}",
-            f"{ratio:.2f}",
-            *(f"{statistics.median(one.p50_ms for one in side):.2f}" for side in (beside, alone)),
-            *(f"{statistics.median(one.p99_ms for one in side):.2f}" for side in (beside, alone)),
-            *(f"{statistics.median(one.cpu[-1] for one in side):.0f}" for side in (beside, alone)),
+            f"{statistics.median(ratios):.2f}",
+            f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
+            *(f"{statistics.median(one.p50_ms for one in side):.1f}" for side in (beside, alone)),
+            *(f"{statistics.median(one.p99_ms for one in side):.1f}" for side in (beside, alone)),
+            *(_shares(side, has_abuser=side is beside) for side in (beside, alone)),
         ]
-        verdict = "" if ratio >= RATIO_MIN else f"   below {RATIO_MIN}"
-        lines.append(f"{kind:24}" + "".join(f"{column:>13}" for column in columns) + verdict)
+        verdict = "" if statistics.median(ratios) >= RATIO_MIN else f" below {RATIO_MIN}"
+        lines.append(f"| {' | '.join(columns)} |{verdict}")
     everything = [result for pairs in results.values() for pair in pairs for result in pair]
     other_cpu = max(result.other_cpu for result in everything)
-    lines.append(f"Other programs, the abuser among them, used up to {other_cpu:.0f} % of a core.")
+    lines.append(f"Other programs used up to {other_cpu:.0f} % of a core.")
     return lines
+
+
+def _shares(results: Sequence[Result], *, has_abuser: bool) -> str:
+    """How much of a core each process took."""
+    cpu = [statistics.median(shares) for shares in zip(*(one.cpu for one in results), strict=True)]
+    load_cpu = statistics.median(one.own_cpu for one in results)
+    servers_cpu, abuser_cpu = (cpu[:-1], cpu[-1:]) if has_abuser else (cpu, [])
+    return " + ".join(f"{share:.0f}" for share in (*servers_cpu, load_cpu, *abuser_cpu))
 
 
 if __name__ == "__main__":

@@ -40,14 +40,15 @@ def _discard(connection: socket.socket) -> None:
             pass
 
 
-def _flood(port: int, topic: str, *, reads: bool = True) -> None:
+def _flood(port: int, topic: str, *, reads: bool = True, qos: int = 0) -> None:
     """Publish to one topic as fast as the broker takes it."""
     connection = _log_in(port)
     connection.settimeout(None)
     connection.sendall(wire.subscribe(1, (f"{JOBS}/#", 0)))
     if reads:
         threading.Thread(target=_discard, args=(connection,), daemon=True).start()
-    requests = wire.publish(topic, PAYLOAD) * AT_ONCE
+    packet_ids = range(1, AT_ONCE + 1)
+    requests = b"".join(wire.publish(topic, PAYLOAD, qos=qos, packet_id=one) for one in packet_ids)
     while True:
         connection.sendall(requests)
 
@@ -55,6 +56,11 @@ def _flood(port: int, topic: str, *, reads: bool = True) -> None:
 def flood(port: int) -> None:
     """Ask again and again, without waiting for answers."""
     _flood(port, f"{JOBS}/get")
+
+
+def flood_qos_1(port: int) -> None:
+    """Ask again and again, so that the broker has to keep each request until it is acknowledged."""
+    _flood(port, f"{JOBS}/get", qos=1)
 
 
 def flood_nowhere(port: int) -> None:
@@ -92,7 +98,7 @@ def garbage_from_strangers(port: int) -> None:
 
 KINDS: Final[dict[str, Callable[[int], None]]] = {
     kind.__name__: kind
-    for kind in (flood, flood_nowhere, flood_plain, never_read, garbage, garbage_from_strangers)
+    for kind in (flood, flood_qos_1, flood_nowhere, flood_plain, never_read, garbage, garbage_from_strangers)
 }
 
 

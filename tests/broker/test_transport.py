@@ -11,6 +11,7 @@ import pytest
 
 from tests.broker.front import wire
 from tests.support import require_program
+from thingjobs_broker import paho_link
 from thingjobs_broker.data_packets import Received
 from thingjobs_broker.paho_link import ConnectionLost
 from thingjobs_broker.transport import Access, Connection
@@ -186,3 +187,80 @@ async def test_nothing_is_read_while_it_is_paused() -> None:
         assert received == []
         connection.link.resume()
         await until_there(received, 1)
+
+
+async def in_pieces(broker: Broker, received: list[Received], pieces: int) -> list[int]:
+    """How much has been received two turns of the loop after each of so many requests, sent one by one."""
+    counts = []
+    for number in range(pieces):
+        broker.writer.write(wire.publish(TOPIC, b"%d" % number))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        counts.append(len(received))
+    return counts
+
+
+@pytest.mark.asyncio
+async def test_a_flood_gathers_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever drops it says so; then nothing is read for a while, and all that has come at once after it."""
+    monkeypatch.setattr(paho_link, "REST_SECONDS", 0.2)
+    async with connected() as (connection, broker, received, _):
+        broker.writer.write(wire.publish(TOPIC, b"heard"))
+        await until_there(received, 1)
+        assert (await in_pieces(broker, received, 5))[-1] > 1
+        await until_there(received, 6)
+        monkeypatch.setattr(connection.link, "_received", lambda one: dropping(connection, received, one))
+        broker.writer.write(wire.publish(TOPIC, b"dropped"))
+        await until_there(received, 7)
+        assert await in_pieces(broker, received, 5) == [7] * 5
+        await until_there(received, 12)
+        assert [one.payload for one in received[7:]] == [b"%d" % number for number in range(5)]
+
+
+def dropping(connection: Connection, received: list[Received], message: Received) -> None:
+    """Receive a request that is dropped."""
+    received.append(message)
+    connection.link.dropped()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_dropped", [False, True])
+async def test_much_of_a_flood_is_read_in_one_turn(
+    monkeypatch: pytest.MonkeyPatch, *, is_dropped: bool
+) -> None:
+    """As long as most of it is dropped; of what is heard one read is a turn's work."""
+    async with connected() as (connection, broker, received, _):
+        link = connection.link
+        if is_dropped:
+            monkeypatch.setattr(link, "_received", lambda one: dropping(connection, received, one))
+        link.pause()
+        broker.writer.write(wire.publish(TOPIC, b"x" * 1000) * 100)
+        await broker.writer.drain()
+        await asyncio.sleep(0.05)
+        link._read()
+        assert (len(received) == 100) is is_dropped
+        link.resume()
+        await until_there(received, 100)
+
+
+@pytest.mark.asyncio
+async def test_a_rest_does_not_end_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a pause that ends a rest."""
+    monkeypatch.setattr(paho_link, "REST_SECONDS", 0.02)
+    async with connected() as (connection, broker, received, _):
+        monkeypatch.setattr(connection.link, "_received", lambda one: dropping(connection, received, one))
+        broker.writer.write(wire.publish(TOPIC, b"one"))
+        await until_there(received, 1)
+        connection.link.pause()
+        broker.writer.write(wire.publish(TOPIC, b"two"))
+        await asyncio.sleep(0.1)
+        assert len(received) == 1
+        connection.link.resume()
+        await until_there(received, 2)
+        connection.link.pause()
+        connection.link.resume()
+        broker.writer.write(wire.publish(TOPIC, b"three"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(received) == 2
+        await until_there(received, 3)

@@ -87,6 +87,9 @@ class ServiceLink:
     def flush(self) -> None:
         """Nothing is held back."""
 
+    def dropped(self) -> None:
+        """Nothing is gained by listening less often: time is virtual."""
+
     def pause(self) -> None:
         """Listen no more for a while."""
         self._is_paused = True
