@@ -17,6 +17,7 @@ from thingjobs_broker.commits import Commits, Publisher, Waiting
 from thingjobs_broker.core.outcome import Outcome
 from thingjobs_broker.core.records import ClockStepped
 from thingjobs_broker.core.service import JobsService, control_unavailable, device_unavailable
+from thingjobs_broker.pace import Pace
 from thingjobs_broker.store.errors import JournalFailed, SnapshotFailed
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Runner:
         self._new_service = new_service
         self._clock = clock
         self._failed = failed
+        self._pace = Pace()
         self._loop = asyncio.get_running_loop()
         self.observe: RequestObserver | None = None
         """Who counts requests; none by default, so that nobody pays for what is not looked at."""
@@ -225,6 +227,7 @@ class Runner:
         operation: str = "",
     ) -> int:
         began = time.perf_counter() if self.observe is not None else 0.0
+        self._pace.is_asked = True
         service, now_ms = self._service, self._clock.now_ms()
         outcome = ask(service, now_ms) if service is not None else refusal(now_ms)
         if self.observe is not None:
@@ -359,9 +362,9 @@ class Runner:
             self._timer = None
         self._timer_deadline_ms = deadline_ms
         if deadline_ms is not None:
-            delay_seconds = max(0.0, (deadline_ms - self._clock.now_ms()) / 1000)
+            due_seconds = (deadline_ms - self._clock.now_ms()) / 1000
             # The loop's time stands still while the machine sleeps, the service's does not: look again soon.
-            delay_seconds = min(delay_seconds, CLOCK_CHECK_SECONDS)
+            delay_seconds = max(min(due_seconds, CLOCK_CHECK_SECONDS), self._pace.delay_seconds())
             self._timer = self._loop.call_later(delay_seconds, self._fire_timers)
 
     def _look_around(self) -> None:
@@ -388,7 +391,8 @@ class Runner:
         if self._service is None or not self.is_writable:
             return
         try:
-            self.commits.add(self._service.fire_timers(self._clock.now_ms()))
+            with self._pace.slice():
+                self.commits.add(self._service.fire_timers(self._clock.now_ms()))
         except Exception as error:
             # A fault in the rules, as in `ServiceHost.receive`.
             log.exception("A timer failed", action="timer_failed")

@@ -77,18 +77,25 @@ def bare_echo(folder: Path) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def jobs_service(
-    folder: Path, devices: int, *, limited: bool = False, synced: bool = True
+    folder: Path,
+    devices: int,
+    *,
+    limited: bool = False,
+    synced: bool = True,
+    data_dir: Path | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """`thingjobs up` as a user starts it, journal and all, with one job for each device.
 
     A few devices that ask as fast as they can stand for many: they are `limited` only on demand. Not `synced`
-    it loses what it accepted when the power fails, to see what syncing costs.
+    it loses what it accepted when the power fails, to see what syncing costs. It begins with what is in
+    `data_dir`.
     """
     port = free_port()
     program = [str(thingjobs())] if synced else [sys.executable, "-m", "tests.benchmarks.unsynced"]
     command = [*program, "up", "--anonymous", "--listen", f"127.0.0.1:{port}"]
-    data_dir = folder / f"data-{uuid.uuid4().hex}"
-    environ = {} if limited else {"THINGJOBS_LIMITS_REQUESTS_PER_SECOND": "0"}
+    data_dir = data_dir or folder / f"data-{uuid.uuid4().hex}"
+    environ = {**(environ or {}), **({} if limited else {"THINGJOBS_LIMITS_REQUESTS_PER_SECOND": "0"})}
     command += ["--data-dir", str(data_dir)]
     with _running(folder / "service.log", port, *command, environ=environ) as pid:
         asyncio.run(_create_jobs(port, [f"{THING_PREFIX}{number}" for number in range(devices)]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from thingjobs_broker.core import execution, lifecycle, timeline, views
 from thingjobs_broker.core.errors import (
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
     from thingjobs_broker.core import operations
     from thingjobs_broker.core.step import Step
+
+LOOKS_MAX: Final = 10_000
+"""Of a page that is filtered by a status that few have: 1 ms. It may hold fewer than asked for, or none, and
+the token of the next one, as AWS's own may.
+"""
 
 
 def cancel_job_execution(step: Step, request: operations.CancelJobExecution, by: str) -> dict[str, Any]:
@@ -81,6 +86,7 @@ def list_job_executions_for_job(
         max_results=request.max_results,
         filters=(request.job_id, status),
         keep=lambda current: status in (None, current.status),
+        looks_max=LOOKS_MAX,
     )
     listed = [
         {

@@ -256,11 +256,15 @@ class Job(msgspec.Struct, gc=False):
     """Its place in `State.job_order`."""
     rollout: Rollout | None = None
     owed: dict[str, int] = {}
-    """Things that get an execution as soon as the job gives any, with the number of their retry."""
+    """Things that get an execution as soon as the job gives any, in this order, with the number of their
+    retry.
+    """
     barred: set[str] = set()
     """Things that the rollout under way passes over: who joined a SNAPSHOT later, or left."""
     numbers_used: dict[str, int] = {}
-    """By thing, the number of its newest execution when that was deleted; none is used again (A32)."""
+    """By thing, the number of its newest execution when that was deleted; none is used again (A32). While the
+    job itself is being deleted none is added, here and below.
+    """
     deleted_time_outs: dict[str, list[int]] = {}
     """By thing, the numbers of its TIMED_OUT executions whose records were deleted: retries count them."""
     ended: bool = False

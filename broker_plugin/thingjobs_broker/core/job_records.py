@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from thingjobs_broker.core.entities import Job, Rollout
 from thingjobs_broker.core.naming import group_of
+from thingjobs_broker.core.untracked import untracked
 from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelection
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def job_created(state: State, record: records.JobCreated) -> None:
         last_updated_at_ms=record.at_ms,
         status=JobStatus(record.status),
         counts=dict.fromkeys(JobExecutionStatus, 0),
+        executions=untracked([]),
         rollout=None if record.is_rolled_out else Rollout(),
         document_source=record.document_source,
         authored_document=record.authored_document,

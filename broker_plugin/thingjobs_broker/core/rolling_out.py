@@ -5,6 +5,7 @@ How many a window may create is decided in `rollout`, whose turn it is in `targe
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -94,5 +95,4 @@ def _allowed(step: Step, job: Job, current: Rollout) -> int:
 
 def _stragglers(step: Step, job: Job, count_max: int) -> list[Thing]:
     """Return things that were members when the rollout began and have left since."""
-    names = sorted(job.owed)[:count_max]
-    return [step.state.things[name] for name in names]
+    return [step.state.things[name] for name in islice(job.owed, count_max)]

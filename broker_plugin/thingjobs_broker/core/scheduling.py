@@ -5,6 +5,7 @@ Where a job stands is decided in `schedule`; here its status and its executions 
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -68,7 +69,7 @@ def turn(step: Step, job: Job, current: Execution) -> None:
 
 def give_owed(step: Step, job: Job) -> bool:
     """Give a slice of what could not be given while the window was closed; tell whether that was all."""
-    names = sorted(job.owed)[:OWED_SLICE]
+    names = list(islice(job.owed, OWED_SLICE))
     for name in names:
         thing = step.state.things.get(name)
         if thing is None:

@@ -19,7 +19,7 @@ from thingjobs_broker.core.entities import (
     ThingType,
 )
 from thingjobs_broker.core.timers import Timers
-from thingjobs_protocol.status import PENDING, JobExecutionStatus
+from thingjobs_protocol.status import PENDING, JobExecutionStatus, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -273,16 +273,23 @@ class State:
                 thing.queue(job.namespace_id).in_progress_count -= 1
             thing.dequeue(execution, job.namespace_id)
             execution.in_progress_deadline_ms = execution.step_deadline_ms = 0
-        if thing.executions[record.job_id] is execution:
-            job.numbers_used[thing.thing_name] = execution.execution_number
-        if execution.status is JobExecutionStatus.TIMED_OUT and "jobExecutionsRetryConfig" in job.options:
-            job.deleted_time_outs.setdefault(thing.thing_name, []).append(execution.execution_number)
+        # Of a job that is being deleted nobody gets another.
+        if job.status is not JobStatus.DELETION_IN_PROGRESS:
+            self._remember_number(thing, job, execution)
         self._unlink(thing, execution)
         job.counts[execution.status] -= 1
         job.executions[execution.index_in_job] = None
         if not thing.executions:
             self.departed.pop(thing.thing_name, None)
         self.last_at_ms = record.at_ms
+
+    @staticmethod
+    def _remember_number(thing: Thing, job: Job, execution: Execution) -> None:
+        """Keep what a later execution has to know of one that is being deleted."""
+        if thing.executions[job.job_id] is execution:
+            job.numbers_used[thing.thing_name] = execution.execution_number
+        if execution.status is JobExecutionStatus.TIMED_OUT and "jobExecutionsRetryConfig" in job.options:
+            job.deleted_time_outs.setdefault(thing.thing_name, []).append(execution.execution_number)
 
     @staticmethod
     def _unlink(thing: Thing, execution: Execution) -> None:

@@ -6,6 +6,7 @@ state at the moment of the beginning, exactly. Pure and on the thread of the sta
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
@@ -46,6 +47,8 @@ class Capture:
         """How many executions each job had that is captured and whose executions are not all."""
         self._taken: dict[int, set[int]] = {}
         """By job, the executions that were captured ahead of their turn."""
+        self._turns: dict[int, Iterator[rows.Row]] = {}
+        """By job, the turns that are yet to be captured of those there were when the job was."""
         self._ahead: list[bytes] = []
         self._things_ahead: list[bytes] = []
         self._slices = self._sweep(self._pack(rows.header(state)))
@@ -99,6 +102,8 @@ class Capture:
         if job.index not in self._lengths:
             self._lengths[job.index] = len(job.executions)
             self._ahead.append(self._pack((rows.JOB, rows.job_row(job))))
+            if job.owed or job.barred or job.numbers_used or job.deleted_time_outs:
+                self._turns[job.index] = rows.turn_rows(job)
         return True
 
     # Everything in its turn
@@ -134,6 +139,16 @@ class Capture:
             job = self._state.job_order[self._job_index]
             left -= 1
             if job is not None:
+                self._take_job(job)
+            turns = list(islice(self._turns.get(self._job_index, ()), max(left, 1)))
+            if turns:
+                left -= len(turns)
+                found = [*self._ahead, *self._packed((rows.TURNS, self._job_index), turns)]
+                size_bytes += sum(map(len, found))
+                objects += found
+                self._ahead.clear()
+                continue
+            if job is not None:
                 executions = self._next_executions(job, max(left, 1))
                 left -= len(executions)
                 found = [*self._ahead, *self._executions(job, executions)]
@@ -143,13 +158,13 @@ class Capture:
             if job is None or self._execution_index == self._lengths[job.index]:
                 self._lengths.pop(self._job_index, None)
                 self._taken.pop(self._job_index, None)
+                self._turns.pop(self._job_index, None)
                 self._job_index += 1
                 self._execution_index = 0
         return objects
 
     def _next_executions(self, job: Job, count_max: int) -> list[Execution]:
-        """Return the next executions of the job whose turn it is, which is itself captured first."""
-        self._take_job(job)
+        """Return the next executions of the job whose turn it is, which is itself captured by now."""
         start = self._execution_index
         self._execution_index = end = min(start + count_max, self._lengths[job.index])
         taken = self._taken.get(job.index, ())

@@ -1,9 +1,10 @@
 """A store as readable JSON lines, and back: all that a snapshot holds, fields by name.
 
-    {"store": {"version": 3, "queue_position": 3, ...}}      first
+    {"store": {"version": 4, "queue_position": 3, ...}}      first
     {"templates": {"template_id": "update", ...}}            one of each; so are tags and group_timeouts
     {"thing": {"index": 0, "thing_name": "press-7", ...}}    all of them before the first job
     {"job": {"index": 0, "job_id": "update", ...}}           before its executions
+    {"turn": {"job_id": "update", "thing_name": "press-8", "turn": "owed", "number": 0}}
     {"execution": {"job_id": "update", "thing_name": "press-7", "status": "SUCCEEDED", ...}}
     {"end": {"lines": 4}}                                    last: it was not cut off
 
@@ -75,10 +76,17 @@ def _exported(state: State) -> Iterator[dict[str, Any]]:
                 for row in rest[0]:
                     yield {table.attribute: dict(zip(table.fields, row, strict=True))}
             else:
-                job = state.job_order[rest[0]]
-                assert job is not None, rest[0]
-                for row in rest[1]:
-                    yield {"execution": {"job_id": job.job_id, **_readable(row)}}
+                yield from _of_job(state, kind, *rest)
+
+
+def _of_job(state: State, kind: int, job_index: int, found: list[list[Any]]) -> Iterator[dict[str, Any]]:
+    job = state.job_order[job_index]
+    assert job is not None, job_index
+    for row in found:
+        if kind == rows.TURNS:
+            yield {"turn": {"job_id": job.job_id, **dict(zip(rows.TURN_FIELDS, row, strict=True))}}
+        else:
+            yield {"execution": {"job_id": job.job_id, **_readable(row)}}
 
 
 def _readable(row: list[Any]) -> dict[str, Any]:
@@ -124,6 +132,9 @@ def _object(kind: str, fields: dict[str, Any], job_indexes: dict[str, int]) -> r
         row = _row(rows.JOB_FIELDS, fields)
         job_indexes[fields["job_id"]] = fields["index"]
         return rows.JOB, row
+    if kind == "turn":
+        job_index = job_indexes[fields.pop("job_id")]
+        return rows.TURNS, job_index, [_row(rows.TURN_FIELDS, fields)]
     if kind == "execution":
         job_index = job_indexes[fields.pop("job_id")]
         fields["status"] = _NUMBERS[fields["status"]]

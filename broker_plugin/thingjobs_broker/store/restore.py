@@ -48,6 +48,8 @@ def _restore(objects: Iterator[Any]) -> State:
         elif kind == rows.JOB:
             job = rows.read_job(rest[0])
             state.jobs[job.job_id] = state.job_order[job.index] = job
+        elif kind == rows.TURNS:
+            _add_turns(state, *rest)
         elif kind in rows.TABLES:
             for row in rest[0]:
                 rows.TABLES[kind].add(state, row)
@@ -59,6 +61,13 @@ def _restore(objects: Iterator[Any]) -> State:
     state.jobs = {job.job_id: job for job in state.job_order if job}
     state.derive()
     return state
+
+
+def _add_turns(state: State, job_index: int, turns: list[list[Any]]) -> None:
+    job = state.job_order[job_index]
+    assert job is not None, job_index
+    for row in turns:
+        rows.add_turn(job, row)
 
 
 def _add_executions(state: State, job_index: int, executions: list[list[Any]]) -> None:

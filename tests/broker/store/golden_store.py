@@ -23,6 +23,7 @@ T = 1_700_000_000_000
 ARN = "arn:aws:iot:local:000000000000:thing"
 
 BEFORE_THE_SNAPSHOT: list[Record] = [
+    records.StateCleared(T),
     records.ServiceStarted(T, "boot-1", 1_000),
     records.ThingCreated("press-7", "id-1", T + 1, "operator", {"site": "berlin", "floor": "2"}),
     records.ThingCreated("press-8", "id-2", T + 2, "auto_register"),

@@ -38,7 +38,7 @@ def test_the_lines_are_readable() -> None:
     """Names of fields, states in words, details and timelines unpacked."""
     store, thing, job, execution, end = example()
     assert end == {"end": {"lines": 4}}
-    assert store["store"]["version"] == 3
+    assert store["store"]["version"] == 4
     assert thing["thing"]["thing_name"] == "T"
     assert job["job"]["timeline"][1][1:] == ["CANCELED", "operator", "enough"]
     fields = execution["execution"]
@@ -50,7 +50,7 @@ def test_the_lines_are_readable() -> None:
 @pytest.mark.parametrize(
     ("number", "change", "complaint"),
     [
-        (1, lambda line: {"store": line["store"] | {"version": 4}}, "version"),
+        (1, lambda line: {"store": line["store"] | {"version": 5}}, "version"),
         (2, lambda line: {"thing": {"index": 0, "version": 1}}, "line 2: 'thing_name' is missing"),
         (2, lambda line: {"thing": line["thing"] | {"color": 1}}, "line 2: unknown field 'color'"),
         (2, lambda line: {"thing": line["thing"] | {"index": 7}}, "do not make a state"),

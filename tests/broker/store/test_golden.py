@@ -48,8 +48,8 @@ def test_a_golden_store_leads_to_its_state(version: str, with_snapshot: bool, tm
     store.close()
     check_consistency(state)
     lines = (GOLDEN / version / "expected.jsonl").read_bytes().splitlines()
-    expected = [json.loads(line) for line in lines]
-    found = [json.loads(line) for line in export_lines(state)]
+    expected = with_turns([json.loads(line) for line in lines])
+    found = with_turns([json.loads(line) for line in export_lines(state)])
     check_tables_of_version_1(expected[0]["store"], state)
     for kind in KINDS:
         of_kind, now = ([line[kind] for line in many if kind in line] for many in (expected, found))
@@ -57,6 +57,18 @@ def test_a_golden_store_leads_to_its_state(version: str, with_snapshot: bool, tm
         for fields, fields_now in zip(of_kind, now, strict=True) if of_kind else ():
             assert {name: fields_now.get(name, "missing") for name in fields} == fields
     assert picture(import_lines(lines)) == picture(state)
+
+
+def with_turns(lines: list[Any]) -> list[Any]:
+    """They stood in the line of their job before version 4; put them there."""
+    jobs = {line["job"]["job_id"]: line["job"] for line in lines if "job" in line}
+    for turn in (line["turn"] for line in lines if "turn" in line):
+        job, name = jobs[turn["job_id"]], turn["thing_name"]
+        if turn["turn"] == rows.BARRED:
+            job["barred"] = sorted([*job["barred"], name])
+        else:
+            job[{rows.OWED: "owed", rows.USED: "numbers_used"}[turn["turn"]]][name] = turn["number"]
+    return lines
 
 
 def check_tables_of_version_1(store: dict[str, Any], state: State) -> None:
