@@ -48,6 +48,9 @@ COUNTERS: Final[Mapping[str, str]] = {
 LONG_COUNT_MIN: Final = 200
 """Fewer steps are done before a bar could be read."""
 
+LONG_BYTES_MIN: Final = 4 * 1024 * 1024
+"""Of a store; less is read in a moment."""
+
 _NOT_A_TERMINAL_COLUMNS: Final = 10_000
 _LINE_BREAKS: Final = {ord("\n"): " ", ord("\t"): " "}
 _AGES: Final = ((60, 1, "s"), (3600, 60, "min"), (48 * 3600, 3600, "h"), (float("inf"), 86_400, "d"))
@@ -79,15 +82,26 @@ class Output:
     def progress(self, what: str, total: int) -> Iterator[Callable[[], None]]:
         """Show a bar on standard error while something long goes on; give what counts one step.
 
-        Only for people who look: on a terminal, and not with `--json`.
+        Only for people who look: on a terminal, and neither with `--json` nor with NO_COLOR.
         """
+        with self._bar(what, total, LONG_COUNT_MIN) as advance:
+            yield lambda: advance(1)
+
+    @contextmanager
+    def reading(self, what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
+        """Show the same while so many bytes are read; give what counts some of them."""
+        with self._bar(what, total_bytes, LONG_BYTES_MIN) as advance:
+            yield advance
+
+    @contextmanager
+    def _bar(self, what: str, total: int, total_min: int) -> Iterator[Callable[[int], None]]:
         console = Console(stderr=True)
-        if self.as_json or not console.is_terminal or total < LONG_COUNT_MIN:
-            yield lambda: None
+        if self.as_json or not console.is_terminal or console.no_color or total < total_min:
+            yield lambda _count: None
             return
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task(printable(what), total=total)
-            yield lambda: bar.advance(task)
+            yield lambda count: bar.advance(task, count)
 
     def json_line(self, value: object) -> None:
         """Write one line of a stream of JSON values."""

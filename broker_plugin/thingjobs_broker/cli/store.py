@@ -109,11 +109,14 @@ def import_(
 
 
 def _check(data_dir: Path, output: Output) -> ExitCode:
+    from thingjobs_broker.cli.store_progress import counted_files
     from thingjobs_broker.store.examine import examine
-    from thingjobs_broker.store.files import OsFiles
 
-    with _held(data_dir, to_read=True):
-        found = examine(OsFiles(), data_dir)
+    with (
+        _held(data_dir, to_read=True),
+        counted_files(output, "reading the store", data_dir, reads=3) as files,
+    ):
+        found = examine(files, data_dir)
     if output.as_json:
         output.document(_examination(data_dir, found))
     else:
@@ -122,12 +125,14 @@ def _check(data_dir: Path, output: Output) -> ExitCode:
 
 
 def _repair(data_dir: Path, output: Output, *, yes: bool) -> ExitCode:
+    from thingjobs_broker.cli.store_progress import counted_files
     from thingjobs_broker.store.files import OsFiles
     from thingjobs_broker.store.repair import carry_out, plan
 
     aside = data_dir / f"repair-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with _held(data_dir):
-        wanted = plan(OsFiles(), data_dir)
+        with counted_files(output, "reading the store", data_dir, reads=3) as files:
+            wanted = plan(files, data_dir)
         if not output.as_json:
             for cut in wanted.cuts:
                 output.line(printable(_cut_sentence(cut)))
@@ -159,29 +164,41 @@ def _repair(data_dir: Path, output: Output, *, yes: bool) -> ExitCode:
 
 
 def _export(data_dir: Path, target: str, output: Output) -> None:
-    from thingjobs_broker.store.exchange import export_lines
-    from thingjobs_broker.store.files import OsFiles
+    from thingjobs_broker.cli.store_progress import counted_files
     from thingjobs_broker.store.journal import Journal
     from thingjobs_broker.store.recover import recover
     from thingjobs_broker.store.store import JOURNAL, SNAPSHOTS
 
-    with _held(data_dir, to_read=True):
-        files = OsFiles()
+    with (
+        _held(data_dir, to_read=True),
+        counted_files(output, "reading the store", data_dir, reads=2) as files,
+    ):
         journal = Journal.read_only(files, data_dir / JOURNAL)
         state = recover(files, data_dir / SNAPSHOTS, journal, read_only=True).state
     if target == STANDARD_STREAM:
         sys.stdout.flush()
-        sys.stdout.buffer.writelines(export_lines(state))
+        _write_export(output, state, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
     try:
-        _write_new(Path(target), lambda file: file.writelines(export_lines(state)))
+        _write_new(Path(target), lambda file: _write_export(output, state, file))
     except OSError as error:
         raise LocalFileError(f"cannot write {target!r}: {error.strerror}") from None
     _tell(output, f"exported to {target}", state)
 
 
+def _write_export(output: Output, state: "State", file: BinaryIO) -> None:
+    from thingjobs_broker.store.exchange import export_lines
+
+    counts = _counts(state)
+    with output.progress("writing", sum(counts.values())) as advance:
+        for line in export_lines(state):
+            file.write(line)
+            advance()
+
+
 def _import(data_dir: Path, source: str, output: Output) -> None:
+    from thingjobs_broker.cli.store_progress import counted_lines
     from thingjobs_broker.store.exchange import import_lines
     from thingjobs_broker.store.files import OsFiles
     from thingjobs_broker.store.journal import Journal
@@ -194,8 +211,9 @@ def _import(data_dir: Path, source: str, output: Output) -> None:
             if source == STANDARD_STREAM:
                 state = import_lines(sys.stdin.buffer)
             else:
-                with Path(source).open("rb") as file:
-                    state = import_lines(file)
+                size_bytes = Path(source).stat().st_size
+                with Path(source).open("rb") as file, output.reading("reading", size_bytes) as advance:
+                    state = import_lines(counted_lines(file, advance))
         except OSError as error:
             raise LocalFileError(f"cannot read {source!r}: {error.strerror}") from None
         prepare_data_directory(data_dir.absolute())

@@ -100,13 +100,19 @@ def members(state: State, group: Group, after: str = "") -> Iterator[str]:
     return _once(merge(*(direct_members(state, one, after) for one in (group, *descendants(state, group)))))
 
 
-def count_at_most(state: State, group_name: str, after: str = "") -> int:
-    """Count who belongs to a group, behind `after`; who is in several below it counts for each. Cheap."""
+def count_at_most(state: State, group_name: str, after: str = "", until: str | None = None) -> int:
+    """Count who belongs to a group, behind `after` and before `until`; who is in several below it counts for
+    each. Cheap.
+    """
     group = by_name(state, group_name)
     if group is None:
         return 0
     found = (state.group_members.get(one.group_id) for one in (group, *descendants(state, group)))
-    return sum(len(names) - names.bisect_right(after) for names in found if names)
+    return sum(
+        (len(names) if until is None else names.bisect_left(until)) - names.bisect_right(after)
+        for names in found
+        if names
+    )
 
 
 def members_to_walk(state: State, group_name: str, after: str = "") -> Iterator[str]:

@@ -105,15 +105,49 @@ def _names(step: Step, target: str, after: str) -> Iterator[str]:
 
 def left_at_most(step: Step, job: Job, rollout: Rollout) -> int:
     """Return how many things the rollout may still come to; some of them may need nothing. Cheap."""
-    left = 0
-    for index in range(rollout.target_index, len(job.targets)):
-        after = rollout.after if index == rollout.target_index else ""
-        group_name, thing_name = group_of(job.targets[index]), thing_of(job.targets[index])
-        if group_name is not None:
-            left += groups.count_at_most(step.state, group_name, after)
-        else:
-            left += thing_name is not None and thing_name > after
-    return left
+    return sum(_count_at_most(step, target, after) for target, after in _left(job, rollout))
+
+
+def count_ahead(step: Step, job: Job, rollout: Rollout, thing_name: str, looks_max: int) -> int:
+    """Return how many things get an execution before that one does; after so many looks, how many there are
+    at most.
+    """
+    ahead: set[str] = set()
+    uncertain = 0
+    for target, start in _left(job, rollout):
+        is_last = is_in(step, target, thing_name)
+        if is_last and thing_name <= start:
+            break
+        after = start
+        for name in _names(step, target, start):
+            if looks_max == 0 or name == thing_name:
+                break
+            thing = step.state.things.get(name)
+            if thing is not None and job.job_id not in thing.executions:
+                ahead.add(name)
+            looks_max -= 1
+            after = name
+        if looks_max == 0:
+            uncertain += _count_at_most(step, target, after, thing_name if is_last else None)
+        if is_last:
+            break
+    return len(ahead) + uncertain
+
+
+def _left(job: Job, rollout: Rollout) -> Iterator[tuple[str, str]]:
+    """Yield the targets that are not done, each with the name behind which it goes on."""
+    after = rollout.after
+    for target in job.targets[rollout.target_index :]:
+        yield target, after
+        after = ""
+
+
+def _count_at_most(step: Step, target: str, after: str, until: str | None = None) -> int:
+    """Count a target's things behind `after` and before `until`."""
+    group_name, thing_name = group_of(target), thing_of(target)
+    if group_name is not None:
+        return groups.count_at_most(step.state, group_name, after, until)
+    return int(thing_name is not None and thing_name > after and thing_name != until)
 
 
 def names_of(step: Step, target: str) -> list[str]:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 """What a verdict knows beside its code: `since` and `until` in epoch seconds, and what its sentence names."""
 
+LOOKS_MAX: Final = 5000
+"""Things that are looked at to count who comes first in a rollout; of more, all are counted."""
+
 EXPLAINED_MAX: Final = 100
 """Jobs that are explained of one thing, the first in its queue."""
 
@@ -198,7 +201,7 @@ def _rollout_not_there(case: Case) -> Facts | None:
     its = case.job.rollout
     if not case.has_none or its is None:
         return None
-    ahead = _ahead(case)
+    ahead = targets.count_ahead(case.step, case.job, its, case.thing.thing_name, LOOKS_MAX)
     windows = rollout.windows_needed(
         rolling_out.config_of(case.job),
         max(ahead + 1 - max(its.left, 0), 0),
@@ -357,21 +360,6 @@ def _thing(step: Step, thing: Thing) -> Facts:
         "pending": sum(len(queue.pending) for queue in thing.queues()),
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _ahead(case: Case) -> int:
-    """Count the things that come before this one in what is left of the rollout."""
-    its, state = case.job.rollout, case.step.state
-    assert its is not None
-    before: set[str] = set()
-    for index in range(its.target_index, len(case.job.targets)):
-        for name in targets.names_of(case.step, case.job.targets[index]):
-            if name == case.thing.thing_name:
-                return len(before)
-            is_done = index == its.target_index and name <= its.after
-            if not is_done and name in state.things and case.job.job_id not in state.things[name].executions:
-                before.add(name)
-    return len(before)
 
 
 def _current(case: Case) -> Execution:

@@ -109,3 +109,38 @@ def test_the_name_of_a_thing_is_the_end_of_its_arn() -> None:
 def test_spans_are_told_in_two_units_at_most(seconds: float, text: str) -> None:
     """A rollout of days is not told to the second."""
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("as_json", "no_color", "is_terminal", "count", "is_shown"),
+    [
+        (False, False, True, 10_000_000, True),
+        (True, False, True, 10_000_000, False),
+        (False, True, True, 10_000_000, False),
+        (False, False, False, 10_000_000, False),
+        (False, False, True, 1000, False),
+    ],
+)
+def test_a_bar_is_for_people_who_look(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    as_json: bool,
+    no_color: bool,
+    is_terminal: bool,
+    count: int,
+    is_shown: bool,
+) -> None:
+    """On standard error, of a terminal, for long work, and neither with --json nor with NO_COLOR."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    with Output(as_json=as_json).reading("reading the store", count) as advance:
+        advance(count // 2)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert ("reading the store" in shown.err) is is_shown
+    assert ("50%" in shown.err) is is_shown

@@ -1,6 +1,8 @@
 """`thingjobs store`: what it shows, what it changes, what it ends with."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 from tests.broker.core.world import World, picture
 from thingjobs_broker.cli.exit_codes import ExitCode
 from thingjobs_broker.cli.main import app
+from thingjobs_broker.cli.output import Output
 from thingjobs_broker.core.records import Record, ThingCreated
 from thingjobs_broker.core.state import State
 from thingjobs_broker.store.files import OsFiles
@@ -235,3 +238,27 @@ def test_the_directory_can_stand_in_the_environment(tmp_path: Path, monkeypatch:
     filled(tmp_path / "data")
     monkeypatch.setenv("THINGJOBS_DATA_DIR", str(tmp_path / "data"))
     assert run("check").exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize("command", ["check", "repair", "export", "import"])
+def test_long_work_shows_how_far_it_has_come(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read of the files, or of the export, comes to about what was announced."""
+    filled(tmp_path / "data")
+    lines = tmp_path / "lines"
+    run("export", "--data-dir", str(tmp_path / "data"), "--output", str(lines))
+    announced: list[int] = []
+    read: list[int] = []
+
+    @contextmanager
+    def bar(_: Output, _what: str, total: int, _total_min: int) -> Iterator[Callable[[int], None]]:
+        announced.append(total)
+        yield read.append
+
+    monkeypatch.setattr(Output, "_bar", bar)
+    given = [str(lines)] if command == "import" else []
+    data_dir = tmp_path / ("new" if command == "import" else "data")
+    assert run(command, *given, "--data-dir", str(data_dir)).exit_code == ExitCode.OK
+    assert announced
+    assert 0 < sum(read) <= 1.05 * sum(announced)
