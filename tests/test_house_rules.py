@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "thingjobs_broker.runner": {
         *("thingjobs_protocol", "thingjobs_broker.core", "thingjobs_broker.store"),
         *("thingjobs_broker.clock", "thingjobs_broker.commits", "thingjobs_broker.runner"),
+        "thingjobs_broker.pace",
     },
     "thingjobs_broker.snapshotter": {
         *("thingjobs_broker.core", "thingjobs_broker.store", "thingjobs_broker.commits"),

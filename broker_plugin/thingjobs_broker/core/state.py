@@ -245,13 +245,8 @@ class State:
             if record.step_deadline_ms == execution.step_deadline_ms:
                 return
             what = STEP_TIMER_SET if record.step_deadline_ms else STEP_TIMER_CLEARED
-            entry = (
-                record.at_ms,
-                what,
-                record.by,
-                execution.step_deadline_ms,
-                record.step_deadline_ms,
-            )
+            deadlines_ms = execution.step_deadline_ms, record.step_deadline_ms
+            entry = (record.at_ms, what, record.by, *deadlines_ms)
         elif record.by == BY_DEVICE:
             return
         else:

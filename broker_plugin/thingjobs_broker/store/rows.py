@@ -284,7 +284,9 @@ def turn_rows(job: Job) -> Iterator[Row]:
     Copied, not watched: it takes 10 ns an entry.
     """
     owed, barred, used = job.owed.copy(), job.barred.copy(), job.numbers_used.copy()
-    timed_out = [(name, TIMED_OUT, number) for name, all_of in job.deleted_time_outs.items() for number in all_of]
+    timed_out = [
+        (name, TIMED_OUT, number) for name, all_of in job.deleted_time_outs.items() for number in all_of
+    ]
     return chain(
         ((name, OWED, number) for name, number in owed.items()),
         ((name, BARRED, 0) for name in barred),

@@ -116,6 +116,7 @@ def with_turns(count: int) -> GroupWorld:
         turn = "owed" if number < count else "barred"
         world.put(TurnChanged("J1", name, world.now_ms, turn, number % 3 if number < count else 0))
     world.job("J1").numbers_used["T"] = 7
+    world.job("J1").deleted_time_outs["T"] = [3, 5]
     return world
 
 
@@ -127,7 +128,7 @@ def test_what_a_job_knows_of_many_things_is_kept_in_rows_of_their_own() -> None:
     assert len(repr(job)) < 2000
     turns = [one[2] for one in objects if one[0] == rows.TURNS]
     assert max(map(len, turns)) <= SLICE_ROWS
-    assert sum(map(len, turns)) == 2 * (2 * SLICE_ROWS + 7) + 1
+    assert sum(map(len, turns)) == 2 * (2 * SLICE_ROWS + 7) + 3
     restored = restore(iter(objects))
     assert picture(restored) == picture(world.state)
     assert list(restored.jobs["J1"].owed) == list(world.job("J1").owed)
@@ -154,7 +155,7 @@ def test_turns_are_exported_line_by_line() -> None:
     """And imported again."""
     world = with_turns(3)
     lines = list(export_lines(world.state))
-    assert sum(b'{"turn":' in line for line in lines) == 7
+    assert sum(b'{"turn":' in line for line in lines) == 9
     assert picture(import_lines(lines)) == picture(world.state)
 
 
