@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, Final, NoReturn
 
@@ -174,16 +175,24 @@ class _Version(argparse.Action):
 def parsed(arguments: list[str]) -> SimpleNamespace:
     """Return the options, and as `module` and `function` what does the command."""
     parser, commands = _parser(arguments)
+    name = arguments[0] if arguments else "-"
+    if not name.startswith("-") and name not in COMMANDS:
+        parser.error(f"unknown command {name!a}" + _meant(name, COMMANDS))
     options, unknown = parser.parse_known_args(arguments, SimpleNamespace())
     if unknown:
         command = commands[options.command]
-        import difflib  # noqa: PLC0415 - only for slips
-
-        close = difflib.get_close_matches(unknown[0].partition("=")[0], command.known_options(), n=1)
-        command.error(f"unknown option {unknown[0]}" + (f"; did you mean {close[0]}?" if close else ""))
+        given = unknown[0].partition("=")[0]
+        command.error(f"unknown option {unknown[0]}" + _meant(given, command.known_options()))
     chosen = COMMANDS[options.command]
     options.module, options.function = chosen.module, chosen.function
     return options
+
+
+def _meant(given: str, known: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415 - only for slips
+
+    close = difflib.get_close_matches(given, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _parser(arguments: list[str]) -> tuple[_Parser, dict[str, _Parser]]:

@@ -136,12 +136,18 @@ async def _answer(inquiry: Inquiry, client: aiomqtt.Client) -> list[Finding]:
     found = [Finding("service", "ok", f"answers in {seconds * 1000:.0f} ms")]
     timestamp = answer.get("timestamp")
     if isinstance(timestamp, int):
-        skew = time.time() - timestamp
-        is_good = abs(skew) <= SKEW_SECONDS_MAX
-        detail = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the service"
-        fix = "" if is_good else "timedatectl set-ntp true"
-        found.append(Finding("clock skew", "ok" if is_good else "warn", detail, fix))
+        found.append(clock_skew(time.time() - timestamp))
     return found
+
+
+def clock_skew(seconds: float) -> Finding:
+    """Tell how far our clock is from that of the service, which says whole seconds, and a moment ago."""
+    if -1 < seconds < 2:
+        return Finding("clock skew", "ok", "none")
+    detail = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the service"
+    if abs(seconds) <= SKEW_SECONDS_MAX:
+        return Finding("clock skew", "ok", detail)
+    return Finding("clock skew", "warn", detail, "timedatectl set-ntp true")
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

@@ -142,7 +142,8 @@ def test_status_sees_a_running_agent(tmp_path: Path, capsys: pytest.CaptureFixtu
     [
         (["run", "--thng", "x"], "unknown option --thng; did you mean --thing?"),
         (["status", "--jso"], "did you mean --json?"),
-        (["frob"], "invalid choice: 'frob'"),
+        (["frob"], "unknown command 'frob'; see"),
+        (["runn", "--thing", "x"], "unknown command 'runn'; did you mean run?"),
         ([], "COMMAND"),
     ],
 )

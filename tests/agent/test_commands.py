@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import time
 from collections.abc import Callable
@@ -90,6 +91,9 @@ def test_plan_shows_all_that_would_happen(device: Device) -> None:
     assert (code, planned["would_run"]) == (0, True)
     first, second, third = planned["steps"]
     assert first["argv"] == [str(device.handler_dir / "a.sh"), "", "x y"]
+    assert (
+        f"argv         {device.handler_dir / 'a.sh'} '' 'x y'\n" in device.run("plan", device.file(value))[1]
+    )
     assert (first["timeout_seconds"], second["timeout_seconds"], third["timeout_seconds"]) == (60, 3600, 300)
     assert "THINGJOBS_JOB_ID" in first["environment"]
     assert second["limits"] == {"cpu_seconds": 9}
@@ -211,6 +215,9 @@ def test_show_finds_a_job_in_hand_or_in_the_history(device: Device) -> None:
     assert device.json("show", "J1")[1]["step"] == "1/1 a"
     shown = device.json("show", "J2")[1]
     assert (shown["status"], Path(shown["log"]).name) == ("FAILED", "J2-1.log")
+    assert re.search(
+        r"^ended_at +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$", device.run("show", "J2")[1], re.MULTILINE
+    )
     assert device.run("show", "J3") == (
         6,
         "thingjobs-agent: this device knows no job J3; see thingjobs-agent history\n",

@@ -18,7 +18,7 @@ from tests.agent.authority import Authority
 from thingjobs_agent import findings, inquiry
 from thingjobs_agent.checkpoint import Store
 from thingjobs_agent.config import load_config
-from thingjobs_agent.doctor import examine
+from thingjobs_agent.doctor import clock_skew, examine
 from thingjobs_agent.findings import Finding, expiry, local_findings
 
 DAY = 86_400
@@ -246,3 +246,18 @@ def test_other_secrets_of_the_settings_are_checked_too(tmp_path: Path, key: str)
         each.chmod(0o600)
     secret = "other-secret" if key == "redact_file" else str(tmp_path / "list")
     assert load_config(str(path), {}, {}).secrets == (secret,)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict", "detail"),
+    [
+        (1.6, "ok", "none"),
+        (-0.9, "ok", "none"),
+        (3, "ok", "3 s ahead of the service"),
+        (-4000, "warn", "4000 s behind the service"),
+    ],
+)
+def test_clock_skew_is_told_when_it_is_one(seconds: float, verdict: str, detail: str) -> None:
+    """Whole seconds and the way of the answer are none."""
+    found = clock_skew(seconds)
+    assert (found.verdict, found.detail, bool(found.fix)) == (verdict, detail, verdict == "warn")

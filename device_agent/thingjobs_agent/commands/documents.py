@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -208,7 +209,7 @@ def _plan_lines(step: dict[str, Any]) -> list[str]:
         return [f"step {step['step']}: refused: {step['refusal']}{end}"]
     lines = [
         f"step {step['step']}",
-        f"  argv         {step['argv']}",
+        f"  argv         {shlex.join(step['argv'])}",
         f"  user         {step['user']}",
         f"  environment  {' '.join(step['environment'])}",
         f"  time limit   {step['timeout_seconds']} s",

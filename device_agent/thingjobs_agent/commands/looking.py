@@ -60,7 +60,7 @@ def show_job(options: SimpleNamespace) -> int:
         found = plain(entries[-1])
     log = log_path(directory, options.job_id, found["execution_number"])
     found["log"] = str(log) if log.exists() else None
-    show(options, found, table([(key, _shown(value)) for key, value in found.items()]))
+    show(options, found, table([(key, _shown(key, value)) for key, value in found.items()]))
     return EXIT_OK
 
 
@@ -160,7 +160,9 @@ def _write(data: bytes) -> None:
     sys.stdout.flush()
 
 
-def _shown(value: object) -> str:
+def _shown(key: str, value: object) -> str:
+    if key.endswith("_at") and isinstance(value, int | float):
+        return when(value)
     if isinstance(value, dict):
         return "; ".join(f"{key}: {item}" for key, item in value.items())
     return "" if value is None else str(value)
