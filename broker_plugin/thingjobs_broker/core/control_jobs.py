@@ -193,7 +193,12 @@ def _scheduling(
     windows = made.options.get("maintenanceWindows")
     if windows and (config is None or config.maintenance_windows is None):
         merged = (msgspec.to_builtins(config) if config else {}) | {"maintenanceWindows": windows}
-        config = msgspec.convert(merged, schedule.SchedulingConfig)
+        try:
+            config = msgspec.convert(merged, schedule.SchedulingConfig)
+        except msgspec.ValidationError as error:
+            # An older version let templates have more windows.
+            message = f"The template's maintenanceWindows: {error}"
+            raise InvalidRequestError(message) from None
     if config is not None:
         schedule.check(config, request.target_selection, step.now_ms)
     return config

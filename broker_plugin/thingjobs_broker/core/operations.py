@@ -15,7 +15,7 @@ from msgspec import Meta
 from thingjobs_broker.core.abort import AbortConfig
 from thingjobs_broker.core.placeholders import PresignedUrlConfig
 from thingjobs_broker.core.rollout import RolloutConfig
-from thingjobs_broker.core.schedule import MaintenanceWindow, SchedulingConfig
+from thingjobs_broker.core.schedule import MaintenanceWindows, SchedulingConfig
 from thingjobs_protocol import limits
 from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelection
 
@@ -316,7 +316,7 @@ class CreateJobTemplate(Request, frozen=True):
     abort_config: AbortConfig | None = None
     timeout_config: TimeoutConfig | None = None
     job_executions_retry_config: RetryConfig | None = None
-    maintenance_windows: Annotated[list[MaintenanceWindow], Meta(min_length=1)] | None = None
+    maintenance_windows: MaintenanceWindows | None = None
     destination_package_versions: PackageVersions | None = None
     tags: list[Tag] = []
 

@@ -71,6 +71,10 @@ class MaintenanceWindow(msgspec.Struct, rename="camel", omit_defaults=True, froz
         cron.parse(self.start_time)
 
 
+MaintenanceWindows = Annotated[list[MaintenanceWindow], Meta(min_length=1, max_length=WINDOWS_MAX)]
+"""Of jobs and templates alike, or a job could not take a template's."""
+
+
 class SchedulingConfig(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
     """`schedulingConfig`. Decoding checks formats; `check` what depends on now and on the job.
 
@@ -80,9 +84,7 @@ class SchedulingConfig(msgspec.Struct, rename="camel", omit_defaults=True, froze
     start_time: Time | None = None
     end_time: Time | None = None
     end_behavior: EndBehavior | None = None
-    maintenance_windows: (
-        Annotated[list[MaintenanceWindow], Meta(min_length=1, max_length=WINDOWS_MAX)] | None
-    ) = None
+    maintenance_windows: MaintenanceWindows | None = None
 
     def __post_init__(self) -> None:
         """Refuse times in no known format."""

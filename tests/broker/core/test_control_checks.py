@@ -158,3 +158,25 @@ def test_every_operation_in_every_status_of_a_job(status: str, name: str) -> Non
     assert answer.get("code", "") == codes[STATUSES.index(status)]
     if "code" in answer:
         assert (world.records, picture(world.state)) == ([], before)
+
+
+def test_a_template_has_no_more_windows_than_a_job_may_take() -> None:
+    """Control plane 6.1, 7.3: refused as the template is made; one of before is refused with the job."""
+    world = GroupWorld("T")
+    world.group("G", "T")
+    windows = [{"startTime": f"cron(0 {hour} * * ? *)", "durationInMinutes": 5} for hour in range(21)]
+    template = {"jobTemplateId": "t", "description": "d", "document": DOCUMENT, "maintenanceWindows": windows}
+    assert only(world.call("CreateJobTemplate", template))["code"] == "InvalidRequestException"
+    made = world.control("CreateJobTemplate", **template | {"maintenanceWindows": windows[:20]})
+    request = {
+        "jobId": "J1",
+        "targets": ["G"],
+        "targetSelection": "CONTINUOUS",
+        "jobTemplateArn": made["jobTemplateArn"],
+    }
+    world.state.templates["t"].options["maintenanceWindows"] = windows
+    answer = only(world.call("CreateJob", request))
+    assert answer["code"] == "InvalidRequestException"
+    assert "maintenanceWindows" in answer["message"]
+    world.state.templates["t"].options["maintenanceWindows"] = windows[:20]
+    world.control("CreateJob", **request)
