@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.benchmarks import __main__ as bench
-from tests.benchmarks import abuse, load, recovery, servers
+from tests.benchmarks import abuse, load, recovery, scale, servers
 from tests.support import free_port, require_program
 
 SOUND = load.Result("rr", 100, 1, 1000, 1, 2, 3, 4000, 0, 0, 0, 0, 0.1, 20, 120, [90, 5])
@@ -168,3 +168,12 @@ def test_wrong_options_of_the_load_generator_are_refused(program: Path, argument
     done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.broker
+def test_large_jobs_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """A small one through all of it; no minute has more than its thousand."""
+    assert scale.main(["--executions", "2000", "--without-service"]) == 0
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row.startswith("| 2,000 | ")
+    assert row.split(" | ")[-3:-1] == ["2", "1,000"]
