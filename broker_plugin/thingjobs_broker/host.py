@@ -198,6 +198,9 @@ class ServiceHost:
                 runner.clock_moved()
                 await asyncio.sleep(0)
             clock.move_to(until_ms)
+            if self._retention is not None and runner.is_writable:
+                # What goes by real hours otherwise.
+                await self._retention.forget(pause_seconds=0)
 
     def _after(self, move: Coroutine[None, None, None], then: Callable[[], None]) -> None:
         """Go on once time has passed."""

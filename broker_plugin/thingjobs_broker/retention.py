@@ -36,13 +36,13 @@ class Retention:
 
     async def _run(self) -> None:
         while True:
-            await self.forget()
+            await self.forget(SLICE_PAUSE_SECONDS)
             await asyncio.sleep(PASS_SECONDS)
 
-    async def forget(self) -> None:
-        """Go through everything once."""
+    async def forget(self, pause_seconds: float = SLICE_PAUSE_SECONDS) -> None:
+        """Go through everything once, with a pause between two slices."""
         before_ms = self._runner.now_ms() - self._days * DAY_MS
         cursor = self._runner.forget(Cursor(), before_ms)
         while cursor is not None:
-            await asyncio.sleep(SLICE_PAUSE_SECONDS)
+            await asyncio.sleep(pause_seconds)
             cursor = self._runner.forget(cursor, before_ms)

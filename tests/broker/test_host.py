@@ -279,6 +279,22 @@ async def test_a_standing_clock_moves_by_the_operation_alone_and_through_all_tha
 
 
 @pytest.mark.asyncio
+async def test_what_is_long_over_is_forgotten_when_the_clock_is_moved(tmp_path: Path) -> None:
+    """Retention goes by the clock for tests, not by real hours: 730 days after its end, and not before."""
+    async with running(tmp_path / "data", test_clock=True) as office:
+        await office.ask("$aws/control/op/CreateThing", thingName="T")
+        await office.ask("$aws/control/op/CreateJob", jobId="J", targets=["T"], document="{}")
+        await office.ask("$aws/control/op/CancelJob", jobId="J")
+        day_seconds = 86_400
+        await office.ask("$aws/control/op/AdvanceClock", durationInSeconds=729 * day_seconds)
+        ending, _ = await office.ask("$aws/control/op/DescribeJob", jobId="J")
+        assert ending == "accepted"
+        await office.ask("$aws/control/op/AdvanceClock", durationInSeconds=2 * day_seconds)
+        ending, body = await office.ask("$aws/control/op/DescribeJob", jobId="J")
+        assert (ending, body["code"]) == ("rejected", "ResourceNotFoundException")
+
+
+@pytest.mark.asyncio
 async def test_the_machines_clock_is_not_moved_by_anyone(tmp_path: Path) -> None:
     """AdvanceClock is refused without the setting."""
     async with running(tmp_path / "data") as office:

@@ -1,5 +1,6 @@
 """`thingjobs serve` as a program: a job from the command line to the agent, and every way not to start."""
 
+import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -57,6 +58,37 @@ def complaint(
     *notes, line = done.stderr.splitlines()
     assert all(note.startswith("thingjobs: note: ") for note in notes)
     return line
+
+
+def test_weeks_pass_in_a_moment_beside_mosquitto(tmp_path: Path, broker: Mosquitto) -> None:
+    """`--test-clock`: the clock stands, moves when it is told to, leads count from it, a restart keeps it."""
+
+    def status() -> str:
+        return str(service.ask("job", "show", "late")["job"]["status"])
+
+    def now() -> float:
+        return float(json.loads(service.thingjobs("call", "DescribeClock").stdout)["now"])
+
+    def advance(seconds: int) -> None:
+        service.thingjobs("call", "AdvanceClock", "--json", json.dumps({"durationInSeconds": seconds}))
+
+    with serving(tmp_path, broker, "--test-clock") as service:
+        assert "The clock stands still but for AdvanceClock" in service.output
+        service.thingjobs("thing", "create", DEVICE)
+        advance(30 * 86_400)
+        before = now()
+        service.create_job("late", DEVICE, document(), "--start", "+2h")
+        assert (status(), now()) == ("SCHEDULED", before)
+        advance(2 * 3600 - 60)
+        assert status() == "SCHEDULED"
+        advance(120)
+        assert (status(), now()) == ("IN_PROGRESS", before + 2 * 3600 + 60)
+        service.stop()
+        service.start()
+        assert (status(), int(now() - before)) == ("IN_PROGRESS", 2 * 3600 + 60)
+    with serving(tmp_path, broker) as service:
+        refused = service.thingjobs("call", "AdvanceClock", "--json", '{"durationInSeconds": 1}', check=False)
+        assert "start it with --test-clock" in refused.stderr
 
 
 def test_a_job_from_the_command_line_to_the_agent(tmp_path: Path, broker: Mosquitto) -> None:

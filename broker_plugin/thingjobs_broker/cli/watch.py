@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from thingjobs_broker.cli.causes import Causes
 from thingjobs_broker.cli.errors import UnreachableError
 from thingjobs_broker.cli.exit_codes import ExitCode
 from thingjobs_broker.cli.output import complain, execution_count
@@ -36,13 +38,14 @@ _NOT_GOOD: Final = ("FAILED", "TIMED_OUT", "REJECTED", "CANCELED", "REMOVED")
 async def watch(session: Session, job_id: str, interval_seconds: float) -> ExitCode:
     """Show the job until it is over. The first connection must succeed; later ones are tried for ever."""
     delay_seconds, connected_before, complaint = RECONNECT_SECONDS_MIN, False, ""
+    causes = Causes()
     with display_for(session.output) as display:
         while True:
             try:
                 async with session.connect() as connection:
                     await _subscribe(connection, job_id)
                     connected_before, delay_seconds = True, RECONNECT_SECONDS_MIN
-                    last = await _follow(connection, job_id, interval_seconds, display)
+                    last = await _follow(connection, job_id, interval_seconds, display, causes)
                     failures = await _failures(connection, last.job)
                 break
             except UnreachableError as error:
@@ -53,7 +56,7 @@ async def watch(session: Session, job_id: str, interval_seconds: float) -> ExitC
                     complain(f"{complaint}; trying again")
             await asyncio.sleep(delay_seconds)
             delay_seconds = min(2 * delay_seconds, RECONNECT_SECONDS_MAX)
-        display.ended(last.job, failures[:FAILURES_SHOWN_MAX], len(failures))
+        display.ended(last, failures[:FAILURES_SHOWN_MAX], len(failures))
     succeeded = last.job["status"] == "COMPLETED" and not failures
     return ExitCode.OK if succeeded else ExitCode.NOT_SUCCEEDED
 
@@ -66,10 +69,14 @@ async def _subscribe(connection: Connection, job_id: str) -> None:
         )
 
 
-async def _follow(connection: Connection, job_id: str, interval_seconds: float, display: Display) -> Snapshot:
+async def _follow(
+    connection: Connection, job_id: str, interval_seconds: float, display: Display, causes: Causes
+) -> Snapshot:
     while True:
         connection.changed.clear()
         snapshot = await _look(connection, job_id)
+        await causes.update(connection, snapshot.job)
+        snapshot = replace(snapshot, causes=tuple(causes.counted()))
         display.show(snapshot)
         if snapshot.is_over:
             return snapshot

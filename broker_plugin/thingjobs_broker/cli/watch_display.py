@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from thingjobs_broker.cli.causes import told
 from thingjobs_broker.cli.output import (
     COUNTERS,
     STYLES,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     Described = Mapping[str, Any]
 
 BAR_COLUMNS: Final = 30
+CAUSES_SHOWN: Final = 10
 DETAIL_CHARACTERS_MAX: Final = 100
 _STEP: Final = re.compile(r"([0-9]{1,4})/([0-9]{1,4}) ")
 
@@ -46,7 +48,7 @@ class Display(Protocol):
     def show(self, snapshot: Snapshot) -> None:
         """Show a job, some of its executions in progress, and its rollout."""
 
-    def ended(self, job: Described, failures: Sequence[Described], failure_count: int) -> None:
+    def ended(self, last: Snapshot, failures: Sequence[Described], failure_count: int) -> None:
         """Show how the job ended; `failures` are the first of `failure_count`."""
 
     def __enter__(self) -> Self: ...
@@ -77,14 +79,17 @@ class _Base:
     ) -> None:
         """Leave nothing behind."""
 
-    def ended(self, job: Described, failures: Sequence[Described], failure_count: int) -> None:
-        """Write the summary, and a line for each thing on which the job did not succeed."""
+    def ended(self, last: Snapshot, failures: Sequence[Described], failure_count: int) -> None:
+        """Write the summary, the causes, and a line for each thing on which the job did not succeed."""
+        job = last.job
         seconds = (job.get("completedAt") or job["lastUpdatedAt"]) - job["createdAt"]
         self._output.line(
             f"job {printable(job['jobId'])} ",
             status(job["status"]),
             f" after {seconds:.1f} s: {counters(job)}",
         )
+        for line in causes_of(last):
+            self._output.line(f"  {line}")
         for failure in failures:
             reason = failure.get("statusDetails", {}).get("detailsMap", {}).get("reason", "")
             state = failure.get("status") or failure["jobExecutionSummary"]["status"]
@@ -106,6 +111,7 @@ class LineDisplay(_Base):
         """Write a line unless it would repeat the last one."""
         job = snapshot.job
         parts = [f"{job['status']}  {counters(job)}", *map(progress_of, snapshot.running)]
+        parts += causes_of(snapshot)
         text = "; ".join([*parts, *([rollout_of(snapshot.rollout)] if snapshot.rollout else [])])
         if text != self._shown:
             self._shown = text
@@ -145,7 +151,7 @@ class LiveDisplay(_Base):
             f"{100 * done / total:3.0f} %" if total else "",
             span(time.time() - job["createdAt"]) if not job.get("completedAt") else "",
         )
-        texts = [*self._told(snapshot), *map(progress_of, snapshot.running)]
+        texts = [*self._told(snapshot), *causes_of(snapshot), *map(progress_of, snapshot.running)]
         lines = [Text("  " + text, no_wrap=True, overflow="ellipsis") for text in texts]
         self._live.update(Group(head, _counters(job), *lines), refresh=True)
 
@@ -160,10 +166,10 @@ class LiveDisplay(_Base):
         why = [printable(job[name]) for name in ("reasonCode", "comment") if job.get(name)]
         return told + ([": ".join(why)] if why else [])
 
-    def ended(self, job: Described, failures: Sequence[Described], failure_count: int) -> None:
+    def ended(self, last: Snapshot, failures: Sequence[Described], failure_count: int) -> None:
         """Leave the last picture standing and write the summary under it."""
         self._live.stop()
-        super().ended(job, failures, failure_count)
+        super().ended(last, failures, failure_count)
 
 
 class JsonDisplay(_Base):
@@ -181,12 +187,29 @@ class JsonDisplay(_Base):
         ]
         if (job, steady, rollout) != self._shown:
             self._shown = (job, steady, rollout)
-            line = {"job": job, "executions": list(running)}
+            line = {"job": job, "executions": list(running), "causes": _as_json(snapshot)}
             self._output.json_line(line | ({"rollout": rollout} if rollout else {}))
 
-    def ended(self, job: Described, failures: Sequence[Described], failure_count: int) -> None:
+    def ended(self, last: Snapshot, failures: Sequence[Described], failure_count: int) -> None:
         """Write the job with what went wrong."""
-        self._output.json_line({"job": job, "failures": list(failures), "failureCount": failure_count})
+        wrong = {"causes": _as_json(last), "failures": list(failures), "failureCount": failure_count}
+        self._output.json_line({"job": last.job, **wrong})
+
+
+def _as_json(snapshot: Snapshot) -> list[dict[str, Any]]:
+    return [{"status": state, "reason": reason, "count": count} for state, reason, count in snapshot.causes]
+
+
+def causes_of(snapshot: Snapshot) -> list[str]:
+    """Return the causes of failures, the most frequent first, where devices have given reasons.
+
+    Without reasons the counters say it all.
+    """
+    if not any(reason for _, reason, _ in snapshot.causes):
+        return []
+    shown = [told(cause) for cause in snapshot.causes[:CAUSES_SHOWN]]
+    more = len(snapshot.causes) - CAUSES_SHOWN
+    return shown + ([f"and {more} more causes"] if more > 0 else [])
 
 
 def progress_of(execution: Described) -> str:

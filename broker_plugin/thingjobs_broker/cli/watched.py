@@ -36,6 +36,8 @@ class Snapshot:
     job: Mapping[str, Any]
     running: tuple[Mapping[str, Any], ...] = ()
     rollout: Mapping[str, Any] | None = None
+    causes: tuple[tuple[str, str, int], ...] = ()
+    """States without success, the reasons for them, and how often each."""
 
     @property
     def is_over(self) -> bool:

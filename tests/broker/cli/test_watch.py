@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.broker.cli.fakes import FakeConnection, FakeSession
+from thingjobs_broker.cli import causes as causes_module
 from thingjobs_broker.cli import watch as watching
 from thingjobs_broker.cli.errors import RefusedError, UnreachableError
 from thingjobs_broker.cli.exit_codes import ExitCode
@@ -139,8 +140,44 @@ async def test_many_failures_are_counted_and_the_first_shown(capsys: pytest.Capt
     executions = [summary(f"press-{number}", "FAILED") for number in range(25)]
     assert await watched(Story(job("COMPLETED", Failed=25), executions=executions)) == ExitCode.NOT_SUCCEEDED
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 1 + 10 + 1
+    assert len(lines) == 1 + 1 + 1 + 10 + 1
     assert lines[-1] == "  and 15 more"
+
+
+@pytest.mark.asyncio
+async def test_failures_are_counted_by_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the reasons of devices; what the service has done has none; also those that a retry made good."""
+    executions = [
+        *(summary(f"f-{number}", "FAILED") for number in range(12)),
+        *(summary("r-1", "REJECTED"), summary("t-1", "TIMED_OUT"), summary("t-1", "SUCCEEDED", 2)),
+    ]
+    last = job("COMPLETED", Failed=12, Rejected=1, TimedOut=1, Succeeded=1, Removed=3)
+    assert await watched(Story(last, executions=executions)) == ExitCode.NOT_SUCCEEDED
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:6] == [
+        "  12 failed: it is FAILED",
+        "  3 removed",
+        "  1 rejected: it is REJECTED",
+        "  1 timed out",
+    ]
+    await watched(Story(last, executions=executions), as_json=True)
+    causes = json.loads(capsys.readouterr().out.splitlines()[-1])["causes"]
+    assert causes[0] == {"status": "FAILED", "reason": "it is FAILED", "count": 12}
+
+
+@pytest.mark.asyncio
+async def test_a_reason_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the job is looked at; beyond a limit only the counter tells."""
+    monkeypatch.setattr(causes_module, "LOOKED_UP_MAX", 3)
+    executions = [summary("a", "FAILED")]
+    story = Story(job("COMPLETED"), executions=executions)
+    connection, causes = FakeConnection(story.answer), causes_module.Causes()
+    for counts in ({"Failed": 1}, {"Failed": 1}, {"Failed": 2}, {"Failed": 5}):
+        executions[:] = [summary(name, "FAILED") for name in "abcde"[: counts["Failed"]]]
+        await causes.update(connection, job("IN_PROGRESS", **counts))
+    asked = [asked["thingName"] for operation, asked in connection.calls if operation[:9] == "DescribeJ"]
+    assert asked == ["a", "b", "c"]
+    assert causes.counted() == [("FAILED", "it is FAILED", 3), ("FAILED", "", 2)]
 
 
 @pytest.mark.asyncio

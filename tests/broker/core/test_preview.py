@@ -194,6 +194,61 @@ def test_whom_end_time_leaves_out_is_told() -> None:
     assert world.made("j") == 30
 
 
+@pytest.mark.parametrize(("things", "minutes"), [(59, 58), (60, 59), (61, 24 * 60), (62, 24 * 60 + 1)])
+def test_the_minute_in_which_a_window_closes_is_not_in_it(things: int, minutes: int) -> None:
+    """One a minute in a window of an hour: the 60th comes in its last minute, the 61st a day later (6.3)."""
+    its = compiled(SchedulingConfig(maintenance_windows=[MaintenanceWindow("cron(0 23 * * ? *)", 60)]))
+    opening_ms = START_MS + 46 * MINUTE_MS + 40_000
+    found = followed(its, RolloutConfig(maximum_per_minute=1), things, START_MS, unset_per_minute=None)
+    assert found == (opening_ms, opening_ms + minutes * MINUTE_MS, things)
+
+
+def test_what_is_told_of_windows_and_an_exponential_rate_comes_true() -> None:
+    """1, 1, 2, 3, 3 a minute (V2) in windows of two minutes, minute by minute as the job itself goes."""
+    rate = {
+        "baseRatePerMinute": 1,
+        "incrementFactor": 2,
+        "rateIncreaseCriteria": {"numberOfNotifiedThings": 2},
+    }
+    config = {"maximumPerMinute": 3, "exponentialRate": rate}
+    windows = [{"startTime": "cron(0/10 * * * ? *)", "durationInMinutes": 2}]
+    for things in range(1, 12):
+        world = GroupWorld(*numbered(things))
+        world.group("g", *numbered(things))
+        members: dict[str, Any] = {
+            "targetSelection": "CONTINUOUS",
+            "jobExecutionsRolloutConfig": config,
+            "schedulingConfig": {"maintenanceWindows": windows},
+        }
+        ends_at = preview(world, "g", **members)["rollout"]["endsAt"]
+        world.create_job("j", "g", **members)
+        world.advance(int(ends_at * 1000) - world.now_ms - 1)
+        assert world.made("j") < things
+        world.advance(1)
+        assert world.made("j") == things
+
+
+def test_whom_end_time_leaves_out_under_an_exponential_rate_is_told() -> None:
+    """As many as the job itself leaves out: half an hour at 1, 1, 2, 2, 3 ... a minute."""
+    rate = {
+        "baseRatePerMinute": 1,
+        "incrementFactor": 1.5,
+        "rateIncreaseCriteria": {"numberOfNotifiedThings": 10},
+    }
+    names = numbered(200)
+    world = GroupWorld(*names)
+    world.group("g", *names)
+    members: dict[str, Any] = {
+        "jobExecutionsRolloutConfig": {"maximumPerMinute": 1000, "exponentialRate": rate},
+        "schedulingConfig": {"endTime": str(START_S + 1800)},
+    }
+    (excluded,) = preview(world, "g", **members)["excluded"]
+    world.create_job("j", "g", **members)
+    world.advance(60 * MINUTE_MS)
+    assert 30 < world.made("j") < 200
+    assert excluded["count"] == 200 - world.made("j")
+
+
 def test_a_job_that_would_be_refused_is_refused() -> None:
     """By the checks of CreateJob: id taken, target unknown, schedule too early, template missing."""
     world = GroupWorld("T")
