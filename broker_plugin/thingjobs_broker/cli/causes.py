@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from thingjobs_broker.cli.connection import CALLS_MAX
 from thingjobs_broker.cli.output import printable
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ TOLD_BY_DEVICES: Final = ("FAILED", "REJECTED")
 LOOKED_UP_MAX: Final = 1000
 """Executions whose reasons are asked for; of more, the counters tell the state alone."""
 
-CALLS_MAX: Final = 16
 REASON_CHARACTERS_MAX: Final = 80
 
 Cause = tuple[str, str]

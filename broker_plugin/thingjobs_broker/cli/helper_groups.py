@@ -10,6 +10,7 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from thingjobs_broker.cli.connection import CALLS_MAX
 from thingjobs_broker.cli.errors import CliError, RefusedError, UsageError
 from thingjobs_broker.cli.output import printable
 from thingjobs_protocol.limits import TARGETS_MAX
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "thingjobs-things-of-"
 """Followed by the id of the job."""
-
-CALLS_MAX: Final = 16
-"""At the same time: the service is kept busy, and nobody is kept waiting behind us."""
 
 _OVER: Final = ("COMPLETED", "CANCELED")
 ABANDONED_SECONDS: Final = 3600.0

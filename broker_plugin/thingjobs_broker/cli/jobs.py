@@ -11,6 +11,7 @@ from thingjobs_broker.cli.connection import Connection
 from thingjobs_broker.cli.errors import RefusedError
 from thingjobs_broker.cli.executions import show_execution
 from thingjobs_broker.cli.exit_codes import ExitCode
+from thingjobs_broker.cli.helper_groups import PREFIX
 from thingjobs_broker.cli.job_options import JOB_OPTIONS, Given
 from thingjobs_broker.cli.job_request import completed, drafted, for_preview, nothing_found, with_fix
 from thingjobs_broker.cli.job_settings import settings_of
@@ -75,6 +76,8 @@ async def create(
         names = ", ".join(thing_name(target) for target in request["targets"][:NAMES_SHOWN])
         more = len(request["targets"]) - NAMES_SHOWN
         names += f" and {more} more" if more > 0 else ""
+        if request["targets"][0].rpartition("/")[2] == PREFIX + reply["jobId"]:
+            names = "all things that the query finds"
         session.output.line(f"job {printable(reply['jobId'])} created for {names}")
     return await watching.watch(session, reply["jobId"], WATCH_SECONDS) if then_watch else None
 
