@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
+import msgspec
+
 from thingjobs_broker.front import packets
 from thingjobs_broker.front.bridge import BridgeReader, NoFreePacketId, PacketIds
 from thingjobs_broker.front.endpoint import Client
@@ -61,15 +63,12 @@ class Receiver(Protocol):
         """See Endpoint."""
 
 
-class _Owed:
+class _Owed(msgspec.Struct, gc=False):
     """The acknowledgment of a publish, which waits for those of earlier ones [MQTT-4.6.0-2]."""
 
-    __slots__ = ("frame", "is_amqtts", "is_due")
-
-    def __init__(self, frame: bytes, *, is_due: bool = False, is_amqtts: bool = False) -> None:
-        self.frame = frame
-        self.is_due = is_due
-        self.is_amqtts = is_amqtts
+    frame: bytes
+    is_due: bool = False
+    is_amqtts: bool = False
 
 
 class Exchange:
@@ -231,9 +230,17 @@ class Exchange:
         self._channel.settled_one()
 
     def _settle(self, owed: _Owed) -> None:
-        owed.is_due = True
-        self._acknowledge()
-        self._settled()
+        waiting = self._owed
+        if waiting[0] is owed:
+            # As nearly always, and on the way of every request.
+            waiting.popleft()
+            self._send(owed.frame)
+            if waiting:
+                self._acknowledge()
+        else:
+            owed.is_due = True
+        self.requests_in_progress -= 1
+        self._channel.settled_one()
 
     def _settle_exactly_once(self, packet_id: int, owed: _Owed) -> None:
         received = self.session.received
@@ -241,7 +248,9 @@ class Exchange:
             received[packet_id] = True
         else:
             owed.frame = b""
-        self._settle(owed)
+        owed.is_due = True
+        self._acknowledge()
+        self._settled()
 
     def _acknowledge(self) -> None:
         """Send what is due and has nothing before it that is not."""
