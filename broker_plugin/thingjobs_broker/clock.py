@@ -13,8 +13,11 @@ import time
 from pathlib import Path
 from typing import Final, Protocol
 
-STEP_MS_MIN: Final = 5_000
-"""A smaller difference is drift, not a correction."""
+STEP_MS_MIN: Final = 100
+"""A smaller difference is not followed: who keeps clocks slews that much, and uptime is slewed with it."""
+
+LOST_MS_MIN: Final = 5_000
+"""A wall clock that is behind the last record by less was corrected, not lost."""
 
 NOT_BEFORE_MS: Final = 1_672_531_200_000
 """The beginning of 2023: a wall clock that shows an earlier time was lost."""
@@ -81,7 +84,7 @@ class SystemClock:
         self.boot_id = _boot_id()
         wall_ms = _wall_ms()
         now_ms = max(wall_ms, not_before_ms)
-        self.is_lost = wall_ms < max(not_before_ms - STEP_MS_MIN, NOT_BEFORE_MS)
+        self.is_lost = wall_ms < max(not_before_ms - LOST_MS_MIN, NOT_BEFORE_MS)
         if last_start is not None and self.boot_id and last_start.boot_id == self.boot_id:
             now_ms = max(last_start.at_ms + self.uptime_ms() - last_start.uptime_ms, not_before_ms)
             self.is_lost = last_start.is_clock_lost

@@ -370,7 +370,10 @@ class Runner:
     def _look_around(self) -> None:
         """Look at what changes without a request: the wall clock, and the room on the disk."""
         self._follow_clock()
-        if self.is_writable:
+        service, clock = self._service, self._clock
+        if service is not None and self.is_writable:
+            times = clock.boot_id, clock.uptime_ms(), clock.now_ms()
+            self.commits.add(service.keep_time(*times, is_clock_lost=clock.is_lost))
             room = self._loop.create_task(self.commits.on_disk(self._store.has_room))
             room.add_done_callback(lambda done: self._synced(done.cancelled() or done.result()))
         if not self._stopped:

@@ -13,6 +13,7 @@ from thingjobs_broker import runner as runner_module
 from thingjobs_broker.core import lifecycle, service
 from thingjobs_broker.core.outcome import Message
 from thingjobs_broker.core.records import ClockStepped, ExecutionChanged, ServiceStarted
+from thingjobs_broker.core.service import TIME_KEPT_MS
 from thingjobs_broker.runner import CLOCK_CHECK_SECONDS
 from thingjobs_broker.store.errors import JournalFailed
 from thingjobs_broker.store.record_codec import unpack
@@ -295,6 +296,27 @@ async def test_what_fell_due_while_it_was_down_fires_at_the_start() -> None:
         assert isinstance(started, ServiceStarted)
         assert isinstance(timed_out, ExecutionChanged)
         assert timed_out.status is JobExecutionStatus.TIMED_OUT
+
+
+@pytest.mark.asyncio
+async def test_while_timers_run_the_time_is_on_record() -> None:
+    """Architecture, "Time": a boot with a lost clock carries on from the last record, so none may be old."""
+    async with at_work() as working:
+        working.clock.ms += 3_600_000
+        working.runner._look_around()
+        await working.running_job(timeoutConfig={"inProgressTimeoutInMinutes": 1})
+        appends = len(working.disk.appends)
+        working.clock.ms += TIME_KEPT_MS - 1
+        working.runner._look_around()
+        await working.turns()
+        assert len(working.disk.appends) == appends, "without a timer, or so soon, nothing is written"
+        working.clock.ms += 1
+        working.clock.is_lost = True
+        working.runner._look_around()
+        await working.until(lambda: len(working.disk.appends) > appends)
+        assert list(map(unpack, working.disk.appends[-1])) == [
+            [ServiceStarted(working.clock.ms, "boot", working.clock.uptime_ms(), is_clock_lost=True)]
+        ]
 
 
 @pytest.mark.asyncio

@@ -63,7 +63,6 @@ class Machine:
         self.sidecar: Sidecar | None = None
         self.is_on = True
         self.lives = 0
-        self.died_us = 0
         self.cuts_power_next = False
         """What the next failing write means: the end of the power, or of the process alone."""
         schedule = self._schedule = network.schedule
@@ -71,7 +70,7 @@ class Machine:
         self._failed = failed
         self._started = started
         self._process: Process | None = None
-        self._boots = 1
+        self.boots = 1
         self._booted_us = -60 * SECOND_US
         self._settings = SidecarSettings(
             data_dir=str(DISK),
@@ -157,7 +156,7 @@ class Machine:
 
     def _boot(self) -> None:
         self.is_on = True
-        self._boots += 1
+        self.boots += 1
         self._booted_us = self._schedule.now_us - SECOND_US
         # A clock that somebody has set wrong is set right on the way up, or is lost.
         self.wall_offset_ms = BOOT_OF_1970_MS if self._schedule.chance(0.4) else 0
@@ -172,7 +171,6 @@ class Machine:
 
     def _end(self) -> None:
         assert self._process is not None
-        self.died_us = self._schedule.now_us
         self._process.kill()
         self._process = None
 
@@ -219,7 +217,7 @@ class Machine:
                 time_ns=lambda: self.wall_ms() * 1_000_000,
             ),
         )
-        patch.setattr(clock_module, "_boot_id", lambda: f"boot-{self._boots}")
+        patch.setattr(clock_module, "_boot_id", lambda: f"boot-{self.boots}")
         seconds = SimpleNamespace(monotonic=lambda: schedule.now_us / SECOND_US)
         patch.setattr(sidecar_module, "time", seconds)
         patch.setattr(sidecar_module, "random", SimpleNamespace(uniform=random.uniform))

@@ -274,6 +274,8 @@ class Job(msgspec.Struct, gc=False):
     document_source: str = ""
     authored_document: str = ""
     """The document before its placeholders were replaced, empty if that changed nothing."""
+    hides: bool = False
+    """It was canceled or deleted outside its windows: what waits stays unseen until it has followed."""
 
     @property
     def namespace_id(self) -> str:

@@ -50,6 +50,7 @@ def job_changed(state: State, record: records.JobChanged) -> None:
     before, job.status = job.status, record.status
     job.last_updated_at_ms = record.at_ms
     job.settled = record.settled
+    job.hides = record.job_id in state.closed_jobs and record.status not in ACTIVE and not record.settled
     job.ended = job.ended or record.ended
     job.turns = record.turns
     if record.settled:
@@ -168,7 +169,7 @@ def index(state: State, job: Job) -> None:
             group_name = group_of(target)
             if group_name is not None:
                 state.group_jobs.setdefault(group_name, {})[job.job_id] = job
-    if job.status is JobStatus.SCHEDULED and job.has_begun:
+    if job.hides or (job.status is JobStatus.SCHEDULED and job.has_begun):
         state.closed_jobs[job.job_id] = job
     else:
         state.closed_jobs.pop(job.job_id, None)

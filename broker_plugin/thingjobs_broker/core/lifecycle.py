@@ -148,11 +148,6 @@ def change_job(
     turns: bool = False,
 ) -> None:
     """Give a job a status; None leaves what it says as it is. The job is then looked at."""
-    if the_job.job_id in step.state.closed_jobs and status not in ACTIVE:
-        # What was hidden outside its window goes unseen with the job: the slice of this very step.
-        for current in the_job.executions[:SWEEP_SLICE]:
-            if current is not None and current.status is Status.QUEUED:
-                step.watch(step.state.things[current.thing_name], the_job.namespace_id)
     step.apply(
         JobChanged(
             the_job.job_id,

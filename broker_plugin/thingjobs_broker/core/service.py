@@ -47,6 +47,9 @@ JOBS_RECORDS_SLICE: Final = 250
 WHOLE_SLICES_MAX: Final = 2
 """Of jobs that have more to do at once: also a slice that makes no records takes its time."""
 
+TIME_KEPT_MS: Final = 30_000
+"""For how long nothing need be on record while timers run; with the runner's looks it is under a minute."""
+
 CANNOT_STORE: Final = "The service cannot store changes at the moment; try again later"
 
 _is_thing_name: Final = re.compile(limits.THING_NAME_PATTERN).match
@@ -217,6 +220,17 @@ class JobsService:
         if indexing.sees_connections(self.state):
             # Whoever was connected may be so no more.
             membership.look_at_connections(step)
+        return step.finish()
+
+    def keep_time(self, boot_id: str, uptime_ms: int, now_ms: int, *, is_clock_lost: bool = False) -> Outcome:
+        """Note the time where timers run and nothing else has for a while.
+
+        A boot that does not know the time carries on from the last record: what is not on record then is
+        given to the timers once more (architecture, "Time").
+        """
+        step = self._step(now_ms)
+        if self.state.timers.next_due_ms() is not None and now_ms - self.state.last_at_ms >= TIME_KEPT_MS:
+            step.apply(ServiceStarted(now_ms, boot_id, uptime_ms, is_clock_lost))
         return step.finish()
 
     def connection_changed(self, thing_name: str, now_ms: int) -> Outcome:

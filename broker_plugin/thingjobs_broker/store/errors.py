@@ -98,10 +98,10 @@ class JournalContradicts(StoreError):
 class _DiskRefused(StoreError):
     """An OSError with the file it befell, even where the system call knew only a descriptor."""
 
-    def __init__(self, path: Path, error: OSError) -> None:
+    def __init__(self, path: Path, error: OSError, advice: str = "") -> None:
         code = error.errno
         name = errno_names.errorcode.get(code, str(code)) if code is not None else type(error).__name__
-        super().__init__(f"{path}: {error.strerror or error} ({name})")
+        super().__init__(f"{path}: {error.strerror or error} ({name}){advice and '; '}{advice}")
         self.path = path
         self.errno = code
 

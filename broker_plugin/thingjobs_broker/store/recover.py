@@ -42,7 +42,7 @@ def recover(files: Files, snapshots: Path, journal: Journal, *, read_only: bool 
 
     """
     with _without_garbage_collection():
-        snapshot = newest_valid(files, snapshots, read_only=read_only)
+        snapshot = newest_valid(files, snapshots, read_only=read_only, is_needed=journal.first_position > 1)
         state = restore(snapshot.objects) if snapshot else State()
         first = snapshot.position + 1 if snapshot else 1
         replayed_bytes = replay(state, journal.replay(first), snapshots.parent)

@@ -89,7 +89,7 @@ JOB_FIELDS: Final = (
     *("description", "options", "last_updated_at_ms", "status", "completed_at_ms", "settled"),
     *("force_canceled", "reason_code", "comment", "timeline", "executions", "rollout", "owed", "barred"),
     *("numbers_used", "ended", "document_source", "authored_document", "turns"),
-    *("deleted_time_outs",),
+    *("deleted_time_outs", "hides"),
 )
 EXECUTION_FIELDS: Final = (
     *("index_in_job", "thing_name", "execution_number", "queue_position", "queued_at_ms"),

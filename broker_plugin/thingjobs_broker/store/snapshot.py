@@ -40,6 +40,8 @@ OBJECT_BYTES_MAX = 16 * 1024 * 1024
 SYNC_BYTES = 4 * 1024 * 1024
 """Synced piece by piece: one sync of everything at the end would hold up the journal's on the same disk."""
 
+LOOK_AT_DISK = "no snapshot can be read; look at the disk, then start again"
+
 _HEADER = Struct("<8sIQ")
 _CRC = Struct("<I")
 _BLOCK = Struct("<III")
@@ -155,13 +157,16 @@ class SnapshotWriter:
         self._offset += len(data)
 
 
-def newest_valid(files: Files, directory: Path, *, read_only: bool = False) -> Snapshot | None:
+def newest_valid(
+    files: Files, directory: Path, *, read_only: bool = False, is_needed: bool = False
+) -> Snapshot | None:
     """Return the newest snapshot in `directory` that is whole, or None; every byte was checked then.
 
     A damaged one is logged and, unless `read_only`, renamed to `<position>.damaged`, so that `prune` does not
     count on it; then the one before is tried. Raises FormatUnsupported for a whole one of a newer version,
-    SnapshotFailed.
+    and SnapshotFailed; also where none is whole, but one `is_needed` and the disk did not let one be read.
     """
+    refused: SnapshotFailed | None = None
     for position in reversed(positions(files, directory)):
         path = snapshot_path(directory, position)
         with _naming(path):
@@ -170,7 +175,7 @@ def newest_valid(files: Files, directory: Path, *, read_only: bool = False) -> S
             except _DamagedError as error:
                 damage = str(error)
                 # What could not be read now may be read at the next start: it keeps its name.
-                is_unreadable = isinstance(error.__cause__, OSError)
+                unreadable = error.__cause__ if isinstance(error.__cause__, OSError) else None
             else:
                 return Snapshot(position, size_bytes, _objects(files, path))
             logger.warning(
@@ -179,8 +184,12 @@ def newest_valid(files: Files, directory: Path, *, read_only: bool = False) -> S
                 file=str(path),
                 reason=damage,
             )
-            if not read_only and not is_unreadable:
+            if unreadable is not None:
+                refused = refused or SnapshotFailed(path, unreadable, LOOK_AT_DISK)
+            elif not read_only:
                 files.rename(path, path.with_suffix(".damaged"))
+    if is_needed and refused is not None:
+        raise refused
     return None
 
 

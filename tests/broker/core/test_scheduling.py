@@ -8,8 +8,10 @@ import pytest
 
 from tests.broker.core.groups import GroupWorld
 from tests.broker.core.world import MINUTE_MS, START_MS, World, endings, listed, only, picture, rejection
-from thingjobs_broker.core import schedule
+from tests.broker.store.test_capture import captured, unpacked
+from thingjobs_broker.core import lifecycle, schedule
 from thingjobs_broker.core.ports import Rules
+from thingjobs_broker.store.restore import restore
 from thingjobs_protocol.status import JobExecutionStatus as Status
 from thingjobs_protocol.status import JobStatus
 
@@ -316,4 +318,24 @@ def test_what_a_window_hides_goes_unseen(operation: str, force: bool) -> None:
     sent = world.call(operation, {"jobId": "J1", "force": force}) + world.advance(MINUTE_MS)
     assert sent[0].ending == "accepted"
     assert world.state.jobs.get("J1") is None or world.job("J1").settled
+    assert [one for one in sent if one.ending.startswith("notify")] == []
+
+
+@pytest.mark.parametrize("operation", ["CancelJob", "DeleteJob"])
+def test_what_a_window_hides_stays_unseen_until_its_slice_comes(
+    operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5.2: neither seen between two slices, nor announced by the later ones, nor after a restart."""
+    monkeypatch.setattr(lifecycle, "SWEEP_SLICE", 1)
+    world = windowed("A", "B", "C")
+    world.advance(TO_TEN_MS)
+    world.advance(HOUR_MS)
+    sent = world.call(operation, {"jobId": "J1", "force": True})
+    assert world.device("C", "get")[0].body["queuedJobs"] == []
+    for state in (world.recovered(), restore(unpacked(captured(world.state)))):
+        assert picture(state) == picture(world.state)
+        assert set(state.closed_jobs) == set(world.state.closed_jobs) == {"J1"}
+    sent += world.advance(MINUTE_MS)
+    assert world.state.jobs.get("J1") is None or world.job("J1").settled
+    assert not world.state.closed_jobs
     assert [one for one in sent if one.ending.startswith("notify")] == []

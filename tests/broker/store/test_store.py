@@ -131,6 +131,21 @@ def test_without_a_whole_snapshot_and_the_journal_before_it_the_start_is_refused
         reopened(disk).load()
 
 
+def test_snapshots_that_cannot_be_read_for_a_moment_are_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start is refused, naming the disk and not a repair; the next one finds everything."""
+    disk = SimulatedDisk()
+    _small_segments(monkeypatch)
+    world = StoredWorld(disk)
+    for number in range(4):
+        world.create_job(f"J{number}", "A")
+        world.store.write_snapshot(world.state)
+    store = reopened(disk)
+    disk.fail("read", errno.EIO, times=2)
+    with pytest.raises(SnapshotFailed, match=r"snapshot: .*EIO.*look at the disk, then start again"):
+        store.load()
+    assert picture(reopened(disk).load()) == picture(world.state)
+
+
 def test_the_journal_is_removed_up_to_the_older_of_two_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Item 1: old segments go once a snapshot is durable, and the store shrinks."""
     disk = SimulatedDisk()

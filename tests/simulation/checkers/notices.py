@@ -86,7 +86,8 @@ class EverythingIsSaid(Checker):
         self._waiting = []
 
     def stepped(self, outcome: Outcome) -> None:
-        self._waiting += [message.topic for message in outcome.messages]
+        if self.world.tap.state is not None:
+            self._waiting += [message.topic for message in outcome.messages]
 
     def said(self, topic: str, body: Any, position: int) -> None:
         runner = self.world.machine.runner

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 MINUTE_US = 60 * SECOND_US
-ROUNDING_US = 3_000
-LOST_US_MAX = 10 * SECOND_US
-"""What was asked longer ago than that was durable, or refused, before the end came."""
+EARLY_US_MAX = 103_000
+"""Smaller steps of the wall clock are not followed, and times are rounded."""
 
 LATE_US_MAX = 5 * SECOND_US
 """The service looks each second (6.3) and the disk may stall; and this checker looks only now and then."""
 
-Key = tuple[str, str, int, int]
+BOOT_US_MAX = 45 * SECOND_US
+"""How much of the time that it was up a boot with a lost clock may forget: less than a minute ("Time")."""
 
+Key = tuple[str, str, int, int]
 
 Timer = tuple[int, int]
 """When it began and how long it is."""
@@ -33,28 +34,29 @@ Timer = tuple[int, int]
 
 @dataclass
 class Running:
-    """The timers of an execution at work. `steps` holds every step timer it may have: one, None for none,
-    unless what was asked last may have been lost with the power.
+    """The timers of an execution at work. `steps` holds each step timer that it had, None for none, with the
+    version that it came with: those that were lost with the power are known by it.
     """
 
     total: Timer | None = None
-    steps: list[Timer | None] = field(default_factory=lambda: [None])
-    set_us: list[int] = field(default_factory=lambda: [0])
-    """When each of `steps` was asked for; the last one holds, unless it was lost."""
-    is_certain: bool = True
+    steps: list[tuple[int, Timer | None]] = field(default_factory=list)
     up_total_us: int = 0
     up_step_us: int = 0
+    boots: int = 0
+
+    @property
+    def step(self) -> Timer | None:
+        return self.steps[-1][1] if self.steps else None
 
     def due_us(self) -> int | None:
         """When it may time out, at the earliest."""
-        steps = self.steps[-1:] if self.is_certain else self.steps
-        return min((begin + length for begin, length in filter(None, (self.total, *steps))), default=None)
+        return min((begin + length for begin, length in filter(None, (self.total, self.step))), default=None)
 
-    def forget_before(self, cut_us: int) -> None:
-        """What was asked for before that time was not lost, and has replaced what came before it."""
-        while len(self.set_us) > 1 and self.set_us[1] < cut_us:
-            del self.set_us[0], self.steps[0]
-        self.is_certain = len(self.steps) == 1
+    def recover(self, version: int) -> None:
+        """What was lost has not happened; for how long the timer before it ran, nobody has counted."""
+        while self.steps and self.steps[-1][0] > version:
+            self.steps.pop()
+            self.up_step_us = 0
 
 
 class TimersAreExact(Checker):
@@ -86,39 +88,37 @@ class TimersAreExact(Checker):
         if one.status == "IN_PROGRESS":
             self._at_work.add(key)
             if self._status == "QUEUED":
-                self._running[key] = Running()
+                self._running[key] = Running(boots=self.world.machine.boots)
                 config = state.jobs[one.job_id].options.get("timeoutConfig") or {}
                 minutes = config.get("inProgressTimeoutInMinutes")
                 if minutes:
                     self._running[key].total = self.now_us, int(minutes) * MINUTE_US
-            self._set_step(self._running.setdefault(key, Running()), record)
+            self._set_step(self._running.setdefault(key, Running()), one.version_number, record)
             return
         self._at_work.discard(key)
         if one.status == "TIMED_OUT":
             due_us = self._running.get(key, Running()).due_us()
             if due_us is None:
                 self.broken(f"{key} times out, and has no timer")
-            elif self.now_us + ROUNDING_US < due_us:
+            elif self.now_us + EARLY_US_MAX < due_us:
                 self.broken(f"{key} times out {(due_us - self.now_us) / SECOND_US} s early")
 
-    def _set_step(self, running: Running, record: ExecutionChanged) -> None:
+    def _set_step(self, running: Running, version: int, record: ExecutionChanged) -> None:
         request = self.world.tap.request
         if request is None or record.by != "device" or not isinstance(request[1], dict):
             return
         minutes = request[1].get("stepTimeoutInMinutes")
         if minutes is not None:
             timer = None if minutes == -1 else (self.now_us, int(minutes) * MINUTE_US)
-            running.steps.append(timer)
-            running.set_us.append(self.now_us)
-            running.is_certain, running.up_step_us = True, 0
+            running.steps.append((version, timer))
+            running.up_step_us = 0
 
     def recovered(self, state: State, position: int) -> None:
         """What was not durable has not happened."""
-        self._at_work = {_key(one) for one in executions(state) if one.status == "IN_PROGRESS"}
-        machine = self.world.machine
-        end_us = machine.died_us if machine.runner is None else self.now_us
-        for key in self._at_work:
-            self._running.setdefault(key, Running()).forget_before(end_us - LOST_US_MAX)
+        running = {_key(one): one for one in executions(state) if one.status == "IN_PROGRESS"}
+        self._at_work = set(running)
+        for key, one in running.items():
+            self._running.setdefault(key, Running()).recover(one.version_number)
 
     def looked(self) -> None:
         runner = self.world.machine.runner
@@ -135,9 +135,9 @@ class TimersAreExact(Checker):
     def _count(self, key: Key, running: Running, passed_us: int) -> None:
         running.up_total_us += passed_us
         running.up_step_us += passed_us
-        step = running.steps[-1] if running.is_certain else None
-        for timer, up_us in ((running.total, running.up_total_us), (step, running.up_step_us)):
-            if timer is not None and up_us > timer[1] + LATE_US_MAX + passed_us:
+        late_us = LATE_US_MAX + (self.world.machine.boots - running.boots) * BOOT_US_MAX
+        for timer, up_us in ((running.total, running.up_total_us), (running.step, running.up_step_us)):
+            if timer is not None and up_us > timer[1] + late_us + passed_us:
                 self.broken(f"{key} should have timed out after {timer[1] / SECOND_US} s")
 
 
