@@ -324,18 +324,16 @@ class Runner:
 
     def _begin_work(self) -> None:
         """Take changes, from a state that is durable."""
-        service = self._service
+        service, clock = self._service, self._clock
         assert service is not None
         service.read_only = False
-        clock = self._clock
         if self._lost_steps_ms:
             # The clock cannot go back, so the deadlines have to come after.
             lost_ms, self._lost_steps_ms = self._lost_steps_ms, 0
             self.commits.add(service.step_clock(lost_ms, clock.now_ms() - lost_ms))
         self._follow_clock()
-        self.commits.add(
-            service.started(clock.boot_id, clock.uptime_ms(), clock.now_ms(), is_clock_lost=clock.is_lost)
-        )
+        times = clock.boot_id, clock.uptime_ms(), clock.now_ms()
+        self.commits.add(service.started(*times, is_clock_lost=clock.is_lost))
         self._fire_timers()
 
     def _stop_for(self, error: BaseException) -> None:
