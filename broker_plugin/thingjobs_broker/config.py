@@ -100,6 +100,12 @@ class HttpSettings:
     )
     tls_key: str = setting("Private key of the certificate.", default="")
     connections_max: int = setting("HTTP connections at once.", default=128, minimum=1, maximum=10_000)
+    requests_per_second: int = setting(
+        "Requests a second that one access key may make, with a burst of as many; 0 for no limit.",
+        default=0,
+        minimum=0,
+        maximum=100_000,
+    )
     moto_compat: bool = setting(
         "Stand in for moto's server in tests: any credentials, account 123456789012, the region of the"
         " signature, POST /moto-api/reset, and fewer rules; loopback only.",
@@ -115,6 +121,10 @@ class ServiceSettings:
     topic_root: str = setting("First level of the reserved topics.", default=DEFAULT_ROOT)
     region: str = setting("The region in ARNs.", default="local")
     account: str = setting("The account in ARNs, twelve digits.", default="000000000000")
+    public_host: str = setting(
+        "Name or address by which clients find the service, as behind NAT; DescribeEndpoint tells it.",
+        default="",
+    )
     log_level: str = setting("debug, info, warning or error.", default="info")
     json_logs: bool = setting("Log as JSON lines.", default=False)
     disk_reserve_bytes: int = setting(

@@ -314,7 +314,8 @@ class ServiceHost:
 
     def serves_at(self, host: str) -> None:
         """Let DescribeEndpoint tell where devices find the broker: any address is the machine's name."""
-        self.endpoints["iot:Data"] = platform.node() if host in {"0.0.0.0", "::"} else host  # noqa: S104
+        bound = platform.node() if host in {"0.0.0.0", "::"} else host  # noqa: S104
+        self.endpoints["iot:Data"] = self._settings.public_host or bound
 
     def is_thing(self, name: str) -> bool:
         """Tell whether a name is that of a thing."""

@@ -1,4 +1,4 @@
-"""Measures what a device that misbehaves costs fifty that do not, and prints rates, latencies and ratios.
+"""Measures what devices and HTTP clients that misbehave cost fifty that do not: rates, latencies and ratios.
 
 `python -m tests.benchmarks.abuse --broker amqtt|mosquitto`. Devices send at a steady rate that their limit
 allows, so the rate shows whether they are served, and the time to the answer at what price. Runs with and
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=int, default=3, help="measured time of one run (default: 3)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each abuser runs (default: 5)")
     parser.add_argument("--rate", type=int, default=40, help="requests a second of each device (default: 40)")
+    parser.add_argument("--unlimited", action="store_true", help="devices ask as fast as they are answered")
     kinds = list(abusers.KINDS)
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds, help="default: all")
     parser.add_argument("--priorities", action="store_true", help="let the abuser have what others leave")
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="thingjobs-abuse-") as folder,
-            SERVERS[options.broker](Path(folder)) as server,
+            SERVERS[options.broker](Path(folder), not options.unlimited) as server,
         ):
             results = measure(Path(folder), server, options)
     except (BenchmarkError, PermissionError) as reason:
@@ -64,14 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _beside_mosquitto(folder: Path) -> contextlib.AbstractContextManager[Server]:
+def _beside_mosquitto(folder: Path, limited: bool) -> contextlib.AbstractContextManager[Server]:
     data_dir = folder / "data"
     beside.prepare(data_dir, DEVICES)
-    return beside.sidecar(folder, data_dir, limited=True)
+    return beside.sidecar(folder, data_dir, limited=limited, with_http=True)
 
 
-SERVERS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Server]]] = {
-    "amqtt": lambda folder: servers.jobs_service(folder, DEVICES, limited=True),
+SERVERS: dict[str, Callable[[Path, bool], contextlib.AbstractContextManager[Server]]] = {
+    "amqtt": lambda folder, limited: servers.jobs_service(folder, DEVICES, limited=limited, with_http=True),
     "mosquitto": _beside_mosquitto,
 }
 
@@ -80,7 +81,8 @@ def measure(folder: Path, server: Server, options: argparse.Namespace) -> dict[s
     """Runs every kind of abuser in every round, each after a run without it."""
     program = load.build(folder)
     results: dict[str, Pairs] = {kind: [] for kind in options.only}
-    flags = ("-n", str(DEVICES), "-x", servers.THING_PREFIX, "-r", str(options.rate))
+    rate = () if options.unlimited else ("-r", str(options.rate))
+    flags = ("-n", str(DEVICES), "-x", servers.THING_PREFIX, *rate)
 
     def run(*abuser: int) -> Result:
         time.sleep(SETTLE_S)
@@ -98,7 +100,8 @@ def measure(folder: Path, server: Server, options: argparse.Namespace) -> dict[s
     for _ in range(options.rounds):
         for kind in options.only:
             alone = run()
-            with running_abuser(kind, server.port) as abuser:
+            port = server.http_port if kind.startswith("http_") else server.port
+            with running_abuser(kind, port) as abuser:
                 if options.priorities:
                     _prefer(abuser, PRIORITY_ABUSER)
                 results[kind].append((alone, run(abuser)))

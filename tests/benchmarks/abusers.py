@@ -1,17 +1,19 @@
-"""Devices that misbehave, each a program of its own that goes on until it is terminated.
+"""Devices and HTTP clients that misbehave, each a program of its own that goes on until it is terminated.
 
 `python -m tests.benchmarks.abusers KIND PORT`; the kinds are the keys of KINDS. They are as fast as one core
 of Python and the operating system allow.
 """
 
 import os
+import selectors
 import socket
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
+from tests.benchmarks.servers import THING_PREFIX
 from tests.broker.front import wire
 
 THING: Final = "abuser"
@@ -96,9 +98,77 @@ def garbage_from_strangers(port: int) -> None:
             _discard(connection)
 
 
+HTTP_CLIENTS: Final = 64
+JOBS_LISTED: Final = 250
+
+
+def _http(port: int, request: bytes, clients: int = HTTP_CLIENTS) -> None:
+    """Ask on so many connections at once, each anew as soon as it is answered."""
+    selector = selectors.DefaultSelector()
+    for _ in range(clients):
+        connection = _dial(port)
+        connection.sendall(request)
+        selector.register(connection, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            connection = cast("socket.socket", key.fileobj)
+            # An answer that arrives in two pieces is asked for once more: all the better.
+            if connection.recv(1 << 20):
+                connection.sendall(request)
+                continue
+            selector.unregister(connection)
+            connection.close()
+            connection = _dial(port)
+            connection.sendall(request)
+            selector.register(connection, selectors.EVENT_READ)
+
+
+def _request(method: str, target: str, body: bytes = b"") -> bytes:
+    head = f"{method} {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def http_flood(port: int) -> None:
+    """Ask for a job, again and again."""
+    _http(port, _request("GET", "/jobs/benchmark-0"))
+
+
+def http_lists(port: int) -> None:
+    """Make some hundred jobs, and list them again and again."""
+    with _dial(port) as connection:
+        for number in range(JOBS_LISTED):
+            body = b'{"targets":["%s0"],"document":"{}"}' % THING_PREFIX.encode()
+            connection.sendall(_request("PUT", f"/jobs/list-{number}", body))
+            connection.recv(1 << 16)
+    _http(port, _request("GET", f"/jobs?maxResults={JOBS_LISTED}"))
+
+
+def http_bodies(port: int) -> None:
+    """Send the longest body there may be, which is no job, again and again."""
+    _http(port, _request("PUT", "/jobs/long", b'"' + b"x" * (500 * 1024) + b'"'), clients=16)
+
+
+def http_slow(port: int) -> None:
+    """Open as many connections as there may be, and more, and let a header dribble into each."""
+    connections: list[socket.socket] = []
+    while True:
+        if len(connections) < 4 * HTTP_CLIENTS:
+            connections.append(_dial(port))
+            connections[-1].sendall(b"GET /jobs HTTP/1.1\r\nHost: h\r\nX-Slow: ")
+            continue
+        for connection in list(connections):
+            try:
+                connection.sendall(b"x")
+            except OSError:
+                connections.remove(connection)
+
+
 KINDS: Final[dict[str, Callable[[int], None]]] = {
     kind.__name__: kind
-    for kind in (flood, flood_qos_1, flood_nowhere, flood_plain, never_read, garbage, garbage_from_strangers)
+    for kind in (
+        *(flood, flood_qos_1, flood_nowhere, flood_plain, never_read, garbage, garbage_from_strangers),
+        *(http_flood, http_lists, http_bodies, http_slow),
+    )
 }
 
 

@@ -48,7 +48,9 @@ def python_echo(folder: Path, kind: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def sidecar(folder: Path, data_dir: Path, *, limited: bool = False) -> Iterator[Server]:
+def sidecar(
+    folder: Path, data_dir: Path, *, limited: bool = False, with_http: bool = False
+) -> Iterator[Server]:
     """Mosquitto with `thingjobs serve` as a user starts it, journal and all.
 
     A few devices that ask as fast as they can stand for many: they are `limited` only on demand.
@@ -56,9 +58,10 @@ def sidecar(folder: Path, data_dir: Path, *, limited: bool = False) -> Iterator[
     with mosquitto_alone(folder) as (port, broker):
         command = [str(servers.thingjobs()), "serve", "--broker", f"mqtt://127.0.0.1:{port}", "--insecure"]
         environ = {} if limited else {"THINGJOBS_LIMITS_REQUESTS_PER_SECOND": "0"}
-        command += ["--data-dir", str(data_dir)]
+        http_port = free_port() if with_http else 0
+        command += ["--data-dir", str(data_dir), *(servers.http_options(http_port) if with_http else [])]
         with _beside(folder, "serving beside", *command, environ=environ) as service:
-            yield Server(port, [broker, service])
+            yield Server(port, [broker, service], http_port)
 
 
 @contextlib.contextmanager

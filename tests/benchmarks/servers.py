@@ -37,6 +37,12 @@ class Server:
 
     port: int
     pids: Sequence[int]
+    http_port: int = 0
+
+
+def http_options(port: int) -> list[str]:
+    """What lets anybody use the HTTP API on loopback."""
+    return ["--http", f"127.0.0.1:{port}", "--http-anonymous"]
 
 
 def thingjobs() -> Path:
@@ -82,6 +88,7 @@ def jobs_service(
     *,
     limited: bool = False,
     synced: bool = True,
+    with_http: bool = False,
     data_dir: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
@@ -96,10 +103,11 @@ def jobs_service(
     command = [*program, "up", "--anonymous", "--listen", f"127.0.0.1:{port}"]
     data_dir = data_dir or folder / f"data-{uuid.uuid4().hex}"
     environ = {**(environ or {}), **({} if limited else {"THINGJOBS_LIMITS_REQUESTS_PER_SECOND": "0"})}
-    command += ["--data-dir", str(data_dir)]
+    http_port = free_port() if with_http else 0
+    command += ["--data-dir", str(data_dir), *(http_options(http_port) if with_http else [])]
     with _running(folder / "service.log", port, *command, environ=environ) as pid:
         asyncio.run(_create_jobs(port, [f"{THING_PREFIX}{number}" for number in range(devices)]))
-        yield Server(port, [pid])
+        yield Server(port, [pid], http_port)
 
 
 async def _create_jobs(port: int, things: list[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from contextlib import suppress
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from thingjobs_broker.core.naming import Naming
+    from thingjobs_broker.core.throttle import Throttle
     from thingjobs_broker.host import ServiceHost
     from thingjobs_broker.http.doorman import Announced, Doorman
     from thingjobs_broker.http.routes import Match
@@ -38,13 +40,19 @@ log = structlog.get_logger()
 BODY_BYTES_MAX: Final = 512 * 1024
 """A job document of 32,768 characters, each escaped, and 100 targets fit in twice."""
 
-REFUSED_BODY_BYTES_MAX: Final = 64 * 1024
-"""Of a request that is refused anyway so much is still read, so that its connection can be kept."""
+DISCARD_BYTES_MAX: Final = 4 * 1024 * 1024
+DISCARD_SECONDS_MAX: Final = 5.0
+"""Of a request that is refused unread so much still arrives: who writes first and reads then sees the answer.
+"""
+
+PAUSE_SECONDS_MAX: Final = 1.0
+"""Without a byte; so long waits the refusal of who has announced a body and does not send it."""
 
 ANSWER_SECONDS_MAX: Final = 60.0
 """For how long the core and the disk may let a request wait."""
 
-REQUESTS_PER_TURN: Final = 4
+REQUESTS_PER_TURN: Final = 1
+"""A turn may have a request of each device: HTTP gets little of a busy processor, and all of an idle one."""
 
 Kind = TypeVar("Kind")
 
@@ -64,6 +72,7 @@ class AwsApi:
         who: verifies the callers.
         naming_of: the names in answers for a region, or None for the service's own.
         observe: called for each answer.
+        throttle: how fast each access key may ask; None for no limit.
 
     """
 
@@ -73,11 +82,13 @@ class AwsApi:
         who: Doorman,
         naming_of: Callable[[str], Naming | None] = lambda _: None,
         observe: Observer = lambda operation, code, seconds: None,  # noqa: ARG005
+        throttle: Throttle | None = None,
     ) -> None:
         self._host = host
         self._who = who
         self._naming_of = naming_of
         self._observe = observe
+        self._throttle = throttle
         self._turnstile = Turnstile(REQUESTS_PER_TURN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +107,7 @@ class AwsApi:
                 scope["method"], _raw_path(scope), scope["query_string"], headers, await body.read()
             )
             name = self._who.check(announced, request)
+            self._check_rate(name)
             doorman.check_role(announced, found.route)
             answer = await self._carry_out(announced, found, request, name)
         except HttpError as error:
@@ -109,6 +121,11 @@ class AwsApi:
         is_read = await body.drain()
         self._observe(operation, answer.code, time.perf_counter() - began)
         await _respond(send, answer, close=not is_read)
+
+    def _check_rate(self, name: str) -> None:
+        if self._throttle is not None and self._throttle.take(name, int(time.monotonic() * 1000)):
+            message = f"{name} asks too fast; the setting is http.requests_per_second"
+            raise HttpError(429, "ThrottlingException", message)
 
     async def _carry_out(
         self, announced: Announced, found: Match, request: sigv4.Request, name: str
@@ -179,19 +196,16 @@ class _Body:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._is_read = False
-        self._is_refused = False
-        self._length = 0
+        self._waits_for_us = False
 
     def check_length(self, headers: list[tuple[str, str]]) -> None:
         """Refuse a body that says it is too long; no length is told by those sent in chunks."""
+        self._waits_for_us = ("expect", "100-continue") in headers
         length = next((value for name, value in headers if name == "content-length"), "")
-        if length.isdecimal():
-            self._length = int(length)
-            if self._length > BODY_BYTES_MAX:
-                self._is_refused = True
-                raise _too_large()
+        if length.isdecimal() and int(length) > BODY_BYTES_MAX:
+            raise _too_large()
 
-    async def read(self, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    async def read(self) -> bytes:
         """Return the body.
 
         Raises:
@@ -206,21 +220,30 @@ class _Body:
                 raise HttpError(400, "InvalidRequestException", "The request ended before its body did")
             part = message.get("body", b"")
             size += len(part)
-            if size > bytes_max:
-                self._is_refused = True
+            if size > BODY_BYTES_MAX:
                 raise _too_large()
             parts.append(part)
             self._is_read = not message.get("more_body", False)
         return b"".join(parts)
 
     async def drain(self) -> bool:
-        """Read what is left of a short body; tell whether the connection can go on."""
-        if not self._is_read and not self._is_refused and self._length <= REFUSED_BODY_BYTES_MAX:
-            try:
-                await self.read(REFUSED_BODY_BYTES_MAX)
-            except HttpError:
-                return False
+        """Discard what is left of it, within bounds; tell whether the connection can go on."""
+        if not self._is_read and not self._waits_for_us:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DISCARD_SECONDS_MAX):
+                    await self._discard()
         return self._is_read
+
+    async def _discard(self) -> None:
+        size = 0
+        while size < DISCARD_BYTES_MAX:
+            message = await asyncio.wait_for(self._receive(), PAUSE_SECONDS_MAX)
+            if message["type"] == "http.disconnect":
+                return
+            size += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._is_read = True
+                return
 
 
 def _too_large() -> HttpError:

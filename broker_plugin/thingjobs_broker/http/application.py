@@ -19,6 +19,7 @@ from starlette.routing import Route
 from thingjobs_broker.broker_url import is_loopback
 from thingjobs_broker.core.moto_compat import ACCOUNT
 from thingjobs_broker.core.naming import Naming
+from thingjobs_broker.core.throttle import Throttle
 from thingjobs_broker.host import StartError
 from thingjobs_broker.http import checks
 from thingjobs_broker.http.api import AwsApi
@@ -81,7 +82,7 @@ class HttpFront:
             host = platform.node()
         self._metrics.start()
         host = f"[{host}]" if ":" in host else host
-        self._host.endpoints["iot:Jobs"] = f"{host}:{port}"
+        self._host.endpoints["iot:Jobs"] = f"{self._settings.public_host or host}:{port}"
         self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
 
     async def close(self) -> None:
@@ -95,6 +96,7 @@ class HttpFront:
             Doorman(self._keys, time.time),
             self._naming_of if like_moto else lambda _: None,
             self._metrics.http_request,
+            Throttle(rate, rate) if (rate := self._http.requests_per_second) else None,
         )
         reset = [Route("/moto-api/reset", self._reset, methods=["POST"])] if like_moto else []
         app = Starlette(

@@ -118,13 +118,45 @@ def test_heads_and_bodies_have_a_greatest_length(served: Served) -> None:
     with connected(served) as connection:
         connection.sendall(b"PUT /jobs/j HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b"%x\r\n%s\r\n" % (65536, b"x" * 65536)
-        try:
-            for _ in range(size // 65536 + 1):
-                connection.sendall(chunk)
-        except OSError:
-            pass
-        assert rest(connection).startswith((b"HTTP/1.1 413 ", b""))
+        connection.sendall(chunk * (size // 65536 + 1) + b"0\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
     assert served.raw("GET", "/healthz")[0] == 200
+
+
+def test_who_sends_a_long_body_before_reading_sees_the_refusal(served: Served) -> None:
+    """A client that writes first gets the 413, not a broken pipe; who waits to be asked gets it at once."""
+    status, headers, _ = served.raw("PUT", "/jobs/j", b"x" * (3 * 1024 * 1024))
+    assert (status, headers["x-amzn-errortype"]) == (413, "RequestEntityTooLargeException")
+    with connected(served) as connection:
+        head = b"PUT /jobs/j HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
+        connection.sendall(head)
+        assert rest(connection).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_without_an_end_is_not_read_to_it(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection ends behind what is discarded."""
+    monkeypatch.setattr(api, "DISCARD_BYTES_MAX", 65536)
+    with connected(served) as connection:
+        connection.settimeout(PATIENCE_S)
+        connection.sendall(b"PUT /jobs/j HTTP/1.1\r\nHost: h\r\nContent-Length: 999999999\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            for _ in range(10_000):
+                connection.sendall(b"x" * 65536)
+
+
+def test_an_access_key_has_a_rate(tmp_path: Path) -> None:
+    """ThrottlingException, which every SDK knows; the next second is another."""
+    with Served(tmp_path, http={"requests_per_second": 3}) as served:
+        statuses = [served.raw("GET", "/jobs")[0] for _ in range(12)]
+        assert statuses[:3] == [200, 200, 200]
+        assert 429 in statuses
+
+
+def test_the_endpoint_behind_nat_is_the_one_that_is_set(tmp_path: Path) -> None:
+    """DescribeEndpoint tells the public name."""
+    with Served(tmp_path, public_host="jobs.example") as served:
+        address = served.iot.describe_endpoint(endpointType="iot:Jobs")["endpointAddress"]
+    assert address == f"jobs.example:{urlsplit(served.url).port}"
 
 
 @pytest.mark.parametrize(

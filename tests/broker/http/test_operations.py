@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import botocore
 import pytest
 
 from tests.broker.http.served import Served
@@ -195,22 +196,67 @@ def test_every_operation_answers_as_the_model_says(served: Served) -> None:
     assert of_aws - served.called == set()
 
 
+def all_of(client: Any, operation: str, key: str, **members: Any) -> list[Any]:
+    """Everything that a paginator finds with two entries to a page; there must be several pages."""
+    pages = list(client.get_paginator(operation).paginate(**members, PaginationConfig={"PageSize": 2}))
+    assert len(pages) > 1, operation
+    return [one for page in pages for one in page[key]]
+
+
 def test_paginators_of_botocore_see_everything_once(served: Served) -> None:
-    """Spec: control plane 1.6."""
+    """Spec: control plane 1.6; each paginator there is, over several pages."""
     names = [f"thing-{index}" for index in range(7)]
     things(served, *names)
-    for index in range(5):
-        served.iot.create_job(jobId=f"j{index}", targets=names, document=DOCUMENT)
-    iot = served.iot
-
-    def all_of(operation: str, key: str, **members: Any) -> list[Any]:
-        pages = iot.get_paginator(operation).paginate(**members, PaginationConfig={"PageSize": 2})
-        return [one for page in pages for one in page[key]]
-
-    assert [one["thingName"] for one in all_of("list_things", "things")] == names
-    assert [one["jobId"] for one in all_of("list_jobs", "jobs")] == [f"j{index}" for index in range(5)]
-    assert len(all_of("list_job_executions_for_job", "executionSummaries", jobId="j0")) == 7
-    assert len(all_of("list_job_executions_for_thing", "executionSummaries", thingName="thing-3")) == 5
+    iot, numbers = served.iot, range(5)
+    for index in numbers:
+        iot.create_job(jobId=f"j{index}", targets=names, document=DOCUMENT)
+        iot.create_job_template(jobTemplateId=f"t{index}", description="d", document=DOCUMENT)
+        iot.create_thing_type(thingTypeName=f"y{index}")
+        iot.create_thing_group(thingGroupName=f"g{index}")
+        iot.add_thing_to_thing_group(thingGroupName=f"g{index}", thingName="thing-3")
+        iot.add_thing_to_thing_group(thingGroupName="g0", thingName=f"thing-{index}")
+    members: dict[str, dict[str, Any]] = {
+        "list_job_executions_for_job": {"jobId": "j0"},
+        "list_job_executions_for_thing": {"thingName": "thing-3"},
+        "list_things_in_thing_group": {"thingGroupName": "g0"},
+        "list_thing_groups_for_thing": {"thingName": "thing-3"},
+        "list_managed_job_templates": {},
+    }
+    # Operation -> the list in its answer, the name in an entry, and those that are to be found.
+    expected: dict[str, tuple[str, str, list[str]]] = {
+        "list_things": ("things", "thingName", names),
+        "list_jobs": ("jobs", "jobId", [f"j{index}" for index in numbers]),
+        "list_job_templates": ("jobTemplates", "jobTemplateId", [f"t{index}" for index in numbers]),
+        "list_thing_types": ("thingTypes", "thingTypeName", [f"y{index}" for index in numbers]),
+        "list_thing_groups": ("thingGroups", "groupName", [f"g{index}" for index in numbers]),
+        "list_thing_groups_for_thing": ("thingGroups", "groupName", [f"g{index}" for index in numbers]),
+        "list_job_executions_for_thing": ("executionSummaries", "jobId", [f"j{index}" for index in numbers]),
+    }
+    for operation, (key, name, found) in expected.items():
+        listed = all_of(iot, operation, key, **members.get(operation, {}))
+        assert [one[name] for one in listed] == found, operation
+    arns = [
+        one["thingArn"]
+        for one in all_of(iot, "list_job_executions_for_job", "executionSummaries", jobId="j0")
+    ]
+    assert [arn.rpartition("/")[2] for arn in arns] == names
+    assert all_of(iot, "list_things_in_thing_group", "things", thingGroupName="g0") == names[:5]
+    managed = all_of(iot, "list_managed_job_templates", "managedJobTemplates")
+    assert len({one["templateName"] for one in managed}) == len(managed)
+    paged = {
+        *expected,
+        "list_job_executions_for_job",
+        "list_things_in_thing_group",
+        "list_managed_job_templates",
+    }
+    of_aws = {
+        botocore.xform_name(route.operation)
+        for route in routes.ROUTES
+        if route.service == routes.CONTROL and not route.template.startswith(routes.OWN_PREFIX)
+    }
+    # These have no more than a page here: 50 tags, and one index.
+    paged |= {"list_tags_for_resource", "list_indices"}
+    assert {operation for operation in of_aws if iot.can_paginate(operation)} <= paged
 
 
 def test_refusals_are_the_error_classes_of_boto3(served: Served) -> None:
