@@ -127,10 +127,11 @@ def test_a_paced_run_sends_at_its_rate(program: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("broker", abuse.SERVERS)
 def test_an_abuser_is_measured(broker: str, tmp_path: Path) -> None:
     """Fifty devices are served beside a flood, without and with it in turn."""
-    options = Namespace(only=["flood"], rounds=1, seconds=1, rate=10, priorities=False)
-    with abuse.SERVERS[broker](tmp_path) as server:
-        (pair,) = abuse.measure(tmp_path, server, options)["flood"]
-    assert [one.complaints() for one in pair] == [[], []]
+    kinds = ["flood", "http_flood"]
+    options = Namespace(only=kinds, rounds=1, seconds=1, rate=10, priorities=False, unlimited=False)
+    with abuse.SERVERS[broker](tmp_path, True) as server:
+        results = abuse.measure(tmp_path, server, options)
+    assert [one.complaints() for kind in kinds for pair in results[kind] for one in pair] == [[]] * 4
 
 
 @pytest.mark.broker

@@ -58,7 +58,10 @@ def doors(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Doors]:
             broker = Mosquitto(tmp_path, mqtt_port).start()
             stack.callback(broker.stop)
             stack.enter_context(serving(tmp_path, broker, *options))
-        yield Doors(mqtt_port, http_port)
+        found = Doors(mqtt_port, http_port)
+        stack.callback(found.iot.close)
+        stack.callback(found.data.close)
+        yield found
 
 
 def connected(stack: ExitStack, doors: Doors, name: str) -> mqtt.Connection:
