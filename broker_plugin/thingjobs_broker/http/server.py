@@ -195,8 +195,6 @@ class HttpServer:
                 continue
             self._in_handshake += 1
             self._run(self._take(accepted, tls))
-            # One for each turn: accepting does not wait by itself while there is somebody to accept.
-            await asyncio.sleep(0)
 
     async def _take(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:
