@@ -94,6 +94,6 @@ def test_an_export_that_was_cut_off_is_refused() -> None:
 def test_a_field_of_a_newer_version_that_is_missing_takes_its_default() -> None:
     """An export of an older version can be imported."""
     lines = example()
-    del lines[2]["job"]["deleted_time_outs"]
+    del lines[2]["job"]["hides"]
     imported = import_lines([json.dumps(line).encode() for line in lines])
-    assert imported.jobs["J1"].deleted_time_outs == {}
+    assert imported.jobs["J1"].hides is False
