@@ -1,4 +1,7 @@
-"""What every test gets: an environment without our variables, and hypothesis without deadlines."""
+"""What every test gets: an environment without our variables, and hypothesis without deadlines.
+
+`pytest --hypothesis-profile long` tries many more examples than there is time for each time.
+"""
 
 import os
 
@@ -6,7 +9,8 @@ import hypothesis
 import pytest
 
 # A shared machine stalls now and then; the suite's own timeout catches what hangs.
-hypothesis.settings.register_profile("thingjobs", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("thingjobs", deadline=None, print_blob=True, max_examples=60)
+hypothesis.settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
 hypothesis.settings.load_profile("thingjobs")
 
 

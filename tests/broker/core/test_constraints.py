@@ -177,7 +177,7 @@ JSON = st.recursive(
 
 
 @hypothesis.given(data=st.data(), operation=st.sampled_from(list(OPERATIONS)))
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=2 * hypothesis.settings().max_examples)
 def test_whatever_is_sent_gets_one_answer_and_a_refusal_changes_nothing(
     data: st.DataObject, operation: str
 ) -> None:
