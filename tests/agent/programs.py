@@ -66,6 +66,7 @@ class Agent:
         self.log = directory / "agent.log"
         self.port = port
         self.process: subprocess.Popen[bytes] | None = None
+        self.python = [sys.executable]
         self.program = ["-m", "thingjobs_agent"]
         self.handler_dir.mkdir(mode=0o755)
         self.log.touch()
@@ -81,18 +82,18 @@ class Agent:
         return ["--thing", THING, *where, "--handler-dir", str(self.handler_dir), *options]
 
     def start(self, *options: str) -> None:
-        command = [sys.executable, "-W", "error", *self.program, "run", "--json", *self.arguments(*options)]
+        command = [*self.python, "-W", "error", *self.program, "run", "--json", *self.arguments(*options)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another command beside the agent."""
-        command = [sys.executable, *self.program, *arguments, *self.arguments()]
+        command = [*self.python, *self.program, *arguments, *self.arguments()]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
 
     def follow(self, *arguments: str) -> subprocess.Popen[str]:
         """As above, for a command that goes on."""
-        command = [sys.executable, *self.program, *arguments, *self.arguments()]
+        command = [*self.python, *self.program, *arguments, *self.arguments()]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:

@@ -76,12 +76,23 @@ def test_shipped_settings_are_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("name", ["build-deb", "postinst", "prerm", "postrm"])
+@pytest.mark.parametrize("name", ["build-armhf-wheel", "build-deb", "unpack-armhf", "postinst", "prerm", "postrm"])
 def test_script_is_posix_shell(name: str) -> None:
     """It parses, and is executable."""
     path = PACKAGING / name
     assert path.stat().st_mode & 0o111
     subprocess.run(["/bin/sh", "-n", str(path)], check=True)
+
+
+@pytest.mark.broker
+def test_wheel_for_another_python_is_refused(tmp_path: Path) -> None:
+    """It would be built without a word, and the device could not load it."""
+    command = [str(PACKAGING / "build-armhf-wheel"), "--python", "3.9", "--output", str(tmp_path)]
+    result = subprocess.run(
+        command, env=CLEAN | {"PYTHON": sys.executable}, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert result.stderr.startswith("build-armhf-wheel: a wheel for Python 3.9 needs Python 3.9 here, not 3.")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +152,11 @@ INSTALLED = """
 set -eu
 dpkg -P thingjobs-agent >/dev/null 2>&1
 rm -rf /var/lib/thingjobs-agent
-dpkg -i "$PACKAGE" >/dev/null
+# A python3 of the administrator's own comes first on many devices.
+mkdir -p /usr/local/other
+printf '#!/bin/sh\nexit 1\n' >/usr/local/other/python3
+chmod 755 /usr/local/other/python3
+PATH="/usr/local/other:$PATH" dpkg -i "$PACKAGE" >/dev/null
 """
 
 
