@@ -76,7 +76,9 @@ def test_shipped_settings_are_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("name", ["build-armhf-wheel", "build-deb", "unpack-armhf", "postinst", "prerm", "postrm"])
+@pytest.mark.parametrize(
+    "name", ["build-armhf-wheel", "build-deb", "unpack-armhf", "postinst", "prerm", "postrm"]
+)
 def test_script_is_posix_shell(name: str) -> None:
     """It parses, and is executable."""
     path = PACKAGING / name
