@@ -69,6 +69,8 @@ class ServiceHost:
     def __init__(self, settings: ServiceSettings, failed: Callable[[BaseException], None]) -> None:
         self.failure: BaseException | None = None
         self.runner: Runner | None = None
+        self.asked = 0
+        """Requests over MQTT so far; who works beside them makes way."""
         self.new_clock: Callable[[int, ServiceStarted | None], Clock] = SystemClock
         """Makes the clock from the time of the last record and the last start; a test puts its own."""
         self.files: Files = OsFiles()
@@ -131,6 +133,7 @@ class ServiceHost:
         """
         runner = self.runner
         assert runner is not None, "start comes first"
+        self.asked += 1
         if self.failure is not None:
             # It stays unacknowledged; its sender asks again after the restart.
             return 0

@@ -35,6 +35,10 @@ HEAD_START_S = 1.0
 # 100 ms until the others have used up their time.
 PRIORITY, PRIORITY_BROKER, PRIORITY_ABUSER = 20, 15, 5
 
+# Each of its bytes is a packet. In real time they keep the kernel's own network threads (ksoftirqd), which are
+# not, from the processor, and packets of devices wait there for a second: that is no fault of the servers.
+COMMON = {"http_slow"}
+
 # The results without the abuser and with it, round by round; the last share of a processor is the abuser's.
 Pairs = list[tuple[Result, Result]]
 
@@ -102,7 +106,7 @@ def measure(folder: Path, server: Server, options: argparse.Namespace) -> dict[s
             alone = run()
             port = server.http_port if kind.startswith("http_") else server.port
             with running_abuser(kind, port) as abuser:
-                if options.priorities:
+                if options.priorities and kind not in COMMON:
                     _prefer(abuser, PRIORITY_ABUSER)
                 results[kind].append((alone, run(abuser)))
     return results

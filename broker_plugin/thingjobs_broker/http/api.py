@@ -19,7 +19,6 @@ from thingjobs_broker.core.service import CANNOT_STORE
 from thingjobs_broker.host import ADVANCE_CLOCK
 from thingjobs_broker.http import doorman, rest_json, routes, sigv4
 from thingjobs_broker.http.rest_json import Answer, HttpError
-from thingjobs_broker.http.turnstile import Turnstile
 from thingjobs_protocol.errors import InternalError, Rejected
 from thingjobs_protocol.topics import NEXT_JOB_ID, Api, RequestTopic
 
@@ -50,9 +49,6 @@ PAUSE_SECONDS_MAX: Final = 1.0
 
 ANSWER_SECONDS_MAX: Final = 60.0
 """For how long the core and the disk may let a request wait."""
-
-REQUESTS_PER_TURN: Final = 1
-"""A turn may have a request of each device: HTTP gets little of a busy processor, and all of an idle one."""
 
 Kind = TypeVar("Kind")
 
@@ -89,12 +85,10 @@ class AwsApi:
         self._naming_of = naming_of
         self._observe = observe
         self._throttle = throttle
-        self._turnstile = Turnstile(REQUESTS_PER_TURN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = time.perf_counter()
-        await self._turnstile.enter()
         body = _Body(receive)
         operation = "unknown"
         try:

@@ -26,6 +26,7 @@ from thingjobs_broker.http.api import AwsApi
 from thingjobs_broker.http.doorman import Doorman
 from thingjobs_broker.http.metrics import Metrics
 from thingjobs_broker.http.server import HttpServer
+from thingjobs_broker.http.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ class HttpFront:
         self._adapter_gauges = gauges
         self.url = ""
         """Where it listens, once it does."""
-        self._server = HttpServer(self._app(), self._http.connections_max)
+        self._server = HttpServer(self._app(), self._http.connections_max, Turnstile(lambda: host.asked))
 
     async def start(self) -> None:
         """Listen.

@@ -6,12 +6,15 @@ uvicorn's own server would take over the signals of the process and knows no lim
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Coroutine
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from thingjobs_broker.http.turnstile import Turnstile
 
 log = structlog.get_logger()
 
@@ -38,7 +43,49 @@ IDLE_SECONDS_MAX: Final = 30
 CLOSE_SECONDS_MAX: Final = 5.0
 """What requests in hand get at the end."""
 
+HANDSHAKE_SECONDS: Final = 0.002
+"""Of processor time for a TLS handshake, which is in C and out of our sight."""
+
+READ_SECONDS: Final = 20e-6
+READ_BYTE_SECONDS: Final = 0.5e-9
+"""Of processor time for a read and for each byte of it, before we see it."""
+
+ACCEPTS_PER_TURN: Final = 8
+"""Accepting does not wait by itself while there is somebody to accept; less would leave more at the end whom
+nobody has accepted.
+"""
+
 _BACKLOG: Final = 128
+
+
+class PacedFlow(FlowControl):
+    """Reads when uvicorn wants to and it is the connection's turn."""
+
+    def __init__(self, transport: asyncio.Transport, turnstile: Turnstile) -> None:
+        super().__init__(transport)
+        self._turnstile = turnstile
+        self._is_in_line = False
+
+    def wait_for_turn(self) -> None:
+        """Read nothing more until it is our turn, if devices ask meanwhile."""
+        if not self._is_in_line and self._turnstile.delay_seconds():
+            self._is_in_line = True
+            self._transport.pause_reading()
+            self._turnstile.call(self._go_on)
+
+    def resume_reading(self) -> None:
+        """Read on, or when it is our turn."""
+        if self._is_in_line:
+            self.read_paused = False
+        else:
+            super().resume_reading()
+
+    def _go_on(self) -> bool:
+        self._is_in_line = False
+        if self.read_paused or self._transport.is_closing():
+            return False
+        self._transport.resume_reading()
+        return True
 
 
 class GuardedConnection(H11Protocol):
@@ -48,9 +95,15 @@ class GuardedConnection(H11Protocol):
     """
 
     def __init__(
-        self, config: Config, state: ServerState, connections: dict[GuardedConnection, None]
+        self,
+        config: Config,
+        state: ServerState,
+        connections: dict[GuardedConnection, None],
+        turnstile: Turnstile,
     ) -> None:
         super().__init__(config, state, {}, asyncio.get_running_loop())
+        self._turnstile = turnstile
+        self._paced: PacedFlow
         self._all = connections
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -62,13 +115,18 @@ class GuardedConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
-        super().connection_made(transport)
-        self._all[self] = None
-        self._within(ARRIVE_SECONDS_MAX)
+        with self._turnstile.work():
+            super().connection_made(transport)
+            self.flow = self._paced = PacedFlow(transport, self._turnstile)
+            self._all[self] = None
+            self._within(ARRIVE_SECONDS_MAX)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; the first of a request start its time."""
-        super().data_received(data)
+        with self._turnstile.work():
+            super().data_received(data)
+        self._turnstile.charge(READ_SECONDS + READ_BYTE_SECONDS * len(data))
+        self._paced.wait_for_turn()
         if self.transport.is_closing():
             return
         if not self.is_waiting:
@@ -102,12 +160,15 @@ class HttpServer:
     """Listens at one address; at most `connections_max` at once, those in the TLS handshake included.
 
     When all are taken, the oldest of those that wait for their client makes room, or the newcomer is closed
-    unread.
+    unread. Connections, what arrives on them and requests wait at the turnstile.
     """
 
-    def __init__(self, app: ASGIApp, connections_max: int) -> None:
+    def __init__(self, app: ASGIApp, connections_max: int, turnstile: Turnstile) -> None:
+        self._app = app
+        self._turnstile = turnstile
         self._config = Config(
-            app,
+            self._serve,
+            interface="asgi3",
             lifespan="off",
             ws="none",
             log_config=None,
@@ -180,9 +241,21 @@ class HttpServer:
             request.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
 
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._turnstile.enter()
+
+        async def answer() -> None:
+            await self._app(scope, receive, send)
+
+        await self._turnstile.metered(answer)
+
     async def _accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        for number in itertools.count(1):
+            if number % ACCEPTS_PER_TURN == 0:
+                await asyncio.sleep(0)
+            if self._turnstile.delay_seconds():
+                await self._turnstile.enter()
             try:
                 accepted, _ = await loop.sock_accept(listening)
             except OSError as error:
@@ -190,16 +263,19 @@ class HttpServer:
                 log.warning("Cannot accept an HTTP connection", action="http_accept", error=str(error))
                 await asyncio.sleep(1)
                 continue
-            if len(self._open) + self._in_handshake >= self._connections_max and not self._make_room():
-                accepted.close()
-                continue
-            self._in_handshake += 1
-            self._run(self._take(accepted, tls))
+            with self._turnstile.work():
+                if len(self._open) + self._in_handshake >= self._connections_max and not self._make_room():
+                    accepted.close()
+                    continue
+                self._in_handshake += 1
+                self._run(self._turnstile.metered(partial(self._take, accepted, tls)))
+            if tls is not None:
+                self._turnstile.charge(HANDSHAKE_SECONDS)
 
     async def _take(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: GuardedConnection(self._config, self._state, self._open),
+                lambda: GuardedConnection(self._config, self._state, self._open, self._turnstile),
                 accepted,
                 ssl=tls,
                 ssl_handshake_timeout=ARRIVE_SECONDS_MAX if tls else None,

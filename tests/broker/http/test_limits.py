@@ -1,6 +1,5 @@
 """What one slow or hostile HTTP client may cost: time, memory and connections have an end; others go on."""
 
-import asyncio
 import socket
 import ssl
 import time
@@ -11,7 +10,6 @@ import pytest
 
 from tests.broker.http.served import PATIENCE_S, Served
 from thingjobs_broker.http import api, server
-from thingjobs_broker.http.turnstile import Turnstile
 from thingjobs_broker.provision.setup import Setup
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -230,35 +228,3 @@ def test_https_by_the_certificate_of_the_broker(tmp_path: Path) -> None:
         with context.wrap_socket(connected(served), server_hostname="127.0.0.1") as secured:
             secured.sendall(REQUEST)
             assert secured.recv(12) == b"HTTP/1.1 200"
-
-
-@pytest.mark.asyncio
-async def test_a_turn_of_the_loop_lets_only_so_many_in() -> None:
-    """First come, first served; between two turns everything else gets its own."""
-    turnstile = Turnstile(2)
-    entered: list[tuple[int, int]] = []
-    turn = 0
-
-    async def enter(number: int) -> None:
-        await turnstile.enter()
-        entered.append((turn, number))
-
-    tasks = [asyncio.ensure_future(enter(number)) for number in range(7)]
-    while not all(task.done() for task in tasks):
-        await asyncio.sleep(0)
-        turn += 1
-    assert [number for _, number in entered] == list(range(7))
-    per_turn = [sum(at == one for at, _ in entered) for one in {at for at, _ in entered}]
-    assert max(per_turn) == 2
-
-
-@pytest.mark.asyncio
-async def test_who_gives_up_at_the_turnstile_takes_nobodys_place() -> None:
-    """A canceled request does not use up a turn."""
-    turnstile = Turnstile(1)
-    tasks = [asyncio.ensure_future(turnstile.enter()) for _ in range(4)]
-    await asyncio.sleep(0)
-    tasks[1].cancel()
-    async with asyncio.timeout(PATIENCE_S):
-        await asyncio.gather(*tasks, return_exceptions=True)
-    assert [task.cancelled() for task in tasks] == [False, True, False, False]
