@@ -90,10 +90,11 @@ class Turnstile:
     def charge(self, seconds: float) -> None:
         """So much processor time was taken."""
         now = self._now()
-        self._listen(now)
         if now - seconds < self._quiet_at:
             # Nobody could be heard meanwhile.
             self._quiet_at += seconds
+        self._listen(now)
+        if now < self._quiet_at:
             self._next_at = max(self._next_at, now) + PAUSE_RATIO * seconds
 
     async def metered(self, do: Callable[[], Coroutine[Any, Any, Kind]]) -> Kind:
