@@ -35,7 +35,7 @@ HEAD_START_S = 1.0
 # 100 ms until the others have used up their time.
 PRIORITY, PRIORITY_BROKER, PRIORITY_ABUSER = 20, 15, 5
 
-# Each of its bytes is a packet. In real time they keep the kernel's own network threads (ksoftirqd), which are
+# Each of its bytes is a packet. In real time it keeps the kernel's own network threads (ksoftirqd), which are
 # not, from the processor, and packets of devices wait there for a second: that is no fault of the servers.
 COMMON = {"http_slow"}
 
