@@ -12,10 +12,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from thingjobs_agent.checkpoint import Store
-from thingjobs_agent.commands.checking import handler_verdicts
 from thingjobs_agent.config import Config, absolute
 from thingjobs_agent.errors import UsageError
 from thingjobs_agent.handlers import PATH_DEFAULT
+from thingjobs_agent.verdicts import handler_verdicts
 
 DISK_BYTES_MIN: Final = 16 * 1024 * 1024
 CLOCK_SECONDS_MIN: Final = 1_750_000_000

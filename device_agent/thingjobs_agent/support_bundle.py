@@ -15,7 +15,6 @@ import msgspec
 
 from thingjobs_agent import VERSION
 from thingjobs_agent.checkpoint import CHECKPOINT_NAME
-from thingjobs_agent.commands.checking import handler_verdicts
 from thingjobs_agent.config import Config, Settings, absolute
 from thingjobs_agent.errors import AgentError
 from thingjobs_agent.history import HISTORY_NAME
@@ -23,6 +22,7 @@ from thingjobs_agent.joblog import LOGS_NAME
 from thingjobs_agent.local import shown_rule
 from thingjobs_agent.redaction import Secrets
 from thingjobs_agent.status import read_status
+from thingjobs_agent.verdicts import handler_verdicts
 
 BUNDLE_NAME: Final = "thingjobs-agent"
 
