@@ -1,6 +1,6 @@
 """Who joins and leaves the groups of a job, and things that vanish (spec: control plane 2.5; data plane 4.6).
 
-The registry calls, after each change of an effective membership: of a group, or through its descendants.
+`membership` calls, after each change of an effective membership: of a group, or through its descendants.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from thingjobs_broker.core import groups, tags, timeout_policy
+from thingjobs_broker.core import following, groups, tags, timeout_policy
 from thingjobs_broker.core.entities import GroupStatus
 from thingjobs_broker.core.indexing import CONNECTIVITY_FIELDS, indexed, sees_connections
 from thingjobs_broker.core.query_match import ANY
@@ -53,10 +53,10 @@ def change(step: Step, thing: Thing, by: str, joined: Sequence[str] = (), left: 
     after = _belongs_to(step, thing)
     for group_name in before:
         if group_name not in after:
-            step.left(thing, group_name)
+            following.left(step, thing, group_name)
     for group_name in after:
         if group_name not in before:
-            step.joined(thing, group_name)
+            following.joined(step, thing, group_name)
 
 
 def change_static(step: Step, thing: Thing, by: str, joined: Sequence[str], left: Sequence[str]) -> None:

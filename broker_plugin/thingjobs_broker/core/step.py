@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from thingjobs_broker.core import delivery, following, pending, views
+from thingjobs_broker.core import delivery, pending, views
 from thingjobs_broker.core.outcome import Message, Outcome
 from thingjobs_broker.core.ports import DEFAULT_PORTS, Ports
 from thingjobs_protocol import topics
@@ -129,14 +129,6 @@ class Step:
     def attend(self, job: Job) -> None:
         """Have a job looked at before the step ends: it was changed."""
         self.attended[job.job_id] = None
-
-    def joined(self, thing: Thing, group_name: str) -> None:
-        """A thing has become an effective member of a group, directly or through a descendant of it."""
-        following.joined(self, thing, group_name)
-
-    def left(self, thing: Thing, group_name: str) -> None:
-        """A thing is no effective member of a group any more."""
-        following.left(self, thing, group_name)
 
     @property
     def size(self) -> int:
