@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from thingjobs_broker.core import delivery, execution, lifecycle, pending, views
+from thingjobs_broker.core import delivery, execution, lifecycle, pending, turning, views
 from thingjobs_broker.core.state import BY_DEVICE, Execution, Thing
 from thingjobs_protocol.errors import (
     InvalidStateTransition,
@@ -50,7 +50,7 @@ def start_next(
 ) -> JobExecutionResponse:
     """Start the front, or hand back the running one unchanged (spec: data plane 2.4, A9)."""
     lifecycle.time_out_overdue(step, thing, thing)
-    front = pending.front(thing, step.state.closed_jobs)
+    front = pending.front(thing, turning.hidden(step.state, thing))
     status = execution.next_status(front.status, execution.Input.START_NEXT) if front else None
     if front is not None and status is not None:
         lifecycle.transition(
@@ -74,7 +74,7 @@ def describe(
         lifecycle.time_out_overdue(step, thing, queue)
         # The queue of a namespace that has emptied is another one.
         queue = thing.queue(topic.namespace_id)
-        found: Execution | None = pending.front(queue, step.state.closed_jobs)
+        found: Execution | None = pending.front(queue, turning.hidden(step.state, queue))
     else:
         found = _find(step, thing, topic, request.execution_number)
         if found.status in TERMINAL:

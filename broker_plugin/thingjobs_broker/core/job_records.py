@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from thingjobs_broker.core import turning
 from thingjobs_broker.core.entities import Job, Rollout
 from thingjobs_broker.core.naming import group_of
 from thingjobs_broker.core.untracked import untracked
@@ -48,11 +49,13 @@ def job_changed(state: State, record: records.JobChanged) -> None:
     """A new status, the end of what followed from it, or the end of a schedule."""
     job = state.jobs[record.job_id]
     before, job.status = job.status, record.status
+    was_hidden = record.job_id in state.closed_jobs
     job.last_updated_at_ms = record.at_ms
     job.settled = record.settled
-    job.hides = record.job_id in state.closed_jobs and record.status not in ACTIVE and not record.settled
+    job.hides = was_hidden and record.status not in ACTIVE and not record.settled
     job.ended = job.ended or record.ended
-    job.turns = record.turns
+    # What a canceled job has not said yet it says as it goes.
+    job.turns = record.turns or (job.turns and record.status not in ACTIVE and not record.settled)
     if record.settled:
         job.completed_at_ms = record.at_ms
         job.timeline.append((record.at_ms, f"{record.status.value} settled", record.by, ""))
@@ -70,6 +73,10 @@ def job_changed(state: State, record: records.JobChanged) -> None:
         _pause_or_resume(job.rollout, before, job.status, record.at_ms)
     state.sweeps.pop(job.job_id, None)
     index(state, job)
+    if record.turns:
+        turning.begin(state, job, was_hidden=was_hidden, hides=record.job_id in state.closed_jobs)
+    elif not job.turns:
+        state.turnings.pop(job.job_id, None)
     state.last_at_ms = record.at_ms
 
 
@@ -146,6 +153,7 @@ def turn_changed(state: State, record: records.TurnChanged) -> None:
 def job_turned(state: State, record: records.JobTurned) -> None:
     """Every execution has followed."""
     state.jobs[record.job_id].turns = False
+    state.turnings.pop(record.job_id, None)
     state.last_at_ms = record.at_ms
 
 
@@ -155,6 +163,7 @@ def job_deleted(state: State, record: records.JobDeleted) -> None:
     assert not any(job.executions), record
     state.job_order[job.index] = None
     state.sweeps.pop(job.job_id, None)
+    state.turnings.pop(job.job_id, None)
     _forget(state, job)
     state.last_at_ms = record.at_ms
 

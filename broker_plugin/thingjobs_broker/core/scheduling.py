@@ -63,8 +63,7 @@ def turn(step: Step, job: Job, current: Execution) -> None:
         cause = END_TIME if is_queued else FORCED
         lifecycle.transition(step, thing, current, status, by=BY_SERVICE, cause=cause)
     elif current.status is Status.QUEUED:
-        was_hidden = job.status is JobStatus.IN_PROGRESS
-        step.watch_turned(step.state.things[current.thing_name], job, was_hidden=was_hidden)
+        step.turn(step.state.things[current.thing_name], job.namespace_id)
 
 
 def give_owed(step: Step, job: Job) -> bool:
@@ -114,7 +113,7 @@ def _end(step: Step, job: Job, behavior: EndBehavior) -> None:
         BY_SERVICE,
         force=behavior is EndBehavior.FORCE_CANCEL,
         ended=True,
-        turns=was_hidden or behavior is not EndBehavior.STOP_ROLLOUT,
+        turns=was_hidden or job.turns or behavior is not EndBehavior.STOP_ROLLOUT,
     )
 
 

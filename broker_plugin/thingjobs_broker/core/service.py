@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from thingjobs_broker.core import control, expiry, indexing, lifecycle, membership, retention, work
+from thingjobs_broker.core import control, expiry, indexing, lifecycle, membership, retention, turning, work
 from thingjobs_broker.core.agenda import Agenda
 from thingjobs_broker.core.device import HANDLERS
 from thingjobs_broker.core.errors import ControlError, ServiceUnavailableError
@@ -90,6 +90,7 @@ class JobsService:
         self._ports = msgspec.structs.replace(ports, last_seen_ms=self._last_seen_ms)
         self._agenda = Agenda()
         """When each job has to be looked at."""
+        turning.resume(state)
         for job in state.jobs.values():
             if work.has_work(job):
                 self._agenda.put(job.job_id, 0)
@@ -289,6 +290,9 @@ class JobsService:
                 thing = self._register(step, request, may=by_device and self._auto_register)
             if by_device:
                 self._last_seen_ms[thing.thing_name] = step.now_ms
+            if self.state.turnings:
+                for namespace_id in ("", *thing.namespaces):
+                    step.turn(thing, namespace_id)
             return HANDLERS[request.api](step, thing, request, body)
         except Rejected as refusal:
             refusal.client_token = body.client_token

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sortedcontainers import SortedList
 
     from thingjobs_broker.core.query import Query
+    from thingjobs_broker.core.turning import Turning
 
 __all__ = [
     "BY_DEVICE",
@@ -101,6 +102,7 @@ class State:
         """Those that count against a limit (spec: control plane 2.4, 10)."""
         self.sweeps: dict[str, int] = {}
         """By job, how far a pass over its executions has come. A restart begins it anew."""
+        self.turnings: dict[str, Turning] = {}
         self.before_apply: Callable[[records.Record], None] | None = None
         """Who wants to look before a record changes anything: a snapshot that is being taken."""
         self._appliers = self._appliers_by_kind()

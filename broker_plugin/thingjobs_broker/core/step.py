@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from thingjobs_broker.core import delivery, pending, views
+from thingjobs_broker.core import delivery, pending, turning, views
 from thingjobs_broker.core.outcome import Message, Outcome
 from thingjobs_broker.core.ports import DEFAULT_PORTS, Ports
 from thingjobs_protocol import topics
@@ -29,6 +29,8 @@ class CannotStore(Exception):
 
 
 _ANOTHER_REVISION: Final = -1
+_UNKNOWN: Final = ("", 0)
+"""What no thing sees: it is told in any case."""
 
 
 class _Before(NamedTuple):
@@ -98,24 +100,25 @@ class Step:
         """Remember the thing's pending set, in that namespace, and its front as they are before a change."""
         key = _key(thing, namespace_id)
         if key not in self._watched:
-            hidden, queue = self.state.closed_jobs, thing.queue(namespace_id)
-            visible = pending.visible(queue, hidden) if hidden or namespace_id else None
+            queue, turnings = thing.queue(namespace_id), self.state.turnings
+            hidden = turning.hidden(self.state, queue)
+            visible = pending.visible(queue, hidden) if hidden or namespace_id or turnings else None
             front = pending.front_identity(queue, hidden)
             # The queue of a namespace goes when it is empty, and its count of changes with it.
             revision = _ANOTHER_REVISION if namespace_id else queue.pending_revision
+            if turnings and any(its.is_doubtful for its, _ in turning.late(self.state, queue)):
+                visible, front, revision = [_UNKNOWN], _UNKNOWN, _ANOTHER_REVISION
             self._watched[key] = _Before(thing, namespace_id, revision, visible, front)
 
-    def watch_turned(self, thing: Thing, job: Job, *, was_hidden: bool) -> None:
-        """Remember what the thing saw before the window of a job opened or closed, which it just did."""
-        namespace_id = job.namespace_id
-        key = _key(thing, namespace_id)
-        before = self._watched.get(key)
-        if before is None:
-            closed, queue = self.state.closed_jobs, thing.queue(namespace_id)
-            hidden = {*closed, job.job_id} if was_hidden else set(closed) - {job.job_id}
-            visible, front = pending.visible(queue, hidden), pending.front_identity(queue, hidden)
-            before = _Before(thing, namespace_id, _ANOTHER_REVISION, visible, front)
-        self._watched[key] = before._replace(revision=_ANOTHER_REVISION)
+    def turn(self, thing: Thing, namespace_id: str) -> None:
+        """Let all that the thing was not told yet of windows that opened or closed be so, and tell it."""
+        queue = thing.queue(namespace_id)
+        if late := turning.late(self.state, queue):
+            self.watch(thing, namespace_id)
+            key = _key(thing, namespace_id)
+            self._watched[key] = self._watched[key]._replace(revision=_ANOTHER_REVISION)
+            for its, current in late:
+                its.ahead.add(current.index_in_job)
 
     def reply(self, topic: str, body: Any) -> None:
         """Publish the answer to the request."""
@@ -147,7 +150,8 @@ class Step:
 
     def _notify(self, before: _Before) -> None:
         name, root, namespace_id = before.thing.thing_name, self.naming.topic_root, before.namespace_id
-        queue, hidden = before.thing.queue(namespace_id), self.state.closed_jobs
+        queue = before.thing.queue(namespace_id)
+        hidden = turning.hidden(self.state, queue)
         # Where nothing is hidden, counting the changes is as good as comparing, and cheaper.
         if queue.pending_revision != before.revision and (
             before.visible is None or pending.visible(queue, hidden) != before.visible
@@ -168,7 +172,8 @@ class Step:
     def _notify_of_jobs(self, before: _Before, body: JobExecutionsChanged) -> None:
         """Say the same on the topics of the jobs that came or went (spec: control plane 1.7)."""
         name, root, namespace_id = before.thing.thing_name, self.naming.topic_root, before.namespace_id
-        visible = pending.visible(before.thing.queue(namespace_id), self.state.closed_jobs)
+        queue = before.thing.queue(namespace_id)
+        visible = pending.visible(queue, turning.hidden(self.state, queue))
         changed = sorted({job_id for job_id, _ in {*visible} ^ {*(before.visible or ())}})
         self._messages += (
             Message(topics.job_notify_topic(name, job_id, namespace_id, root), body) for job_id in changed

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import msgspec
 
-from thingjobs_broker.core import pending
+from thingjobs_broker.core import pending, turning
 from thingjobs_broker.core.entities import Execution, Queue
 from thingjobs_broker.core.state import State
 from thingjobs_protocol.limits import PENDING_JOBS_SHOWN_MAX, PENDING_JOBS_SHOWN_WINDOWED_MAX
@@ -78,7 +78,7 @@ def pending_lists(
     state: State, queue: Queue, now_ms: int, client_token: str | None
 ) -> GetPendingJobExecutionsResponse:
     """Return the answer to `get` (spec: data plane 2.3)."""
-    running, queued = pending.shown(queue, shown_max(state, queue), state.closed_jobs)
+    running, queued = pending.shown(queue, shown_max(state, queue), turning.hidden(state, queue))
     return GetPendingJobExecutionsResponse(
         timestamp=now_ms // 1000,
         in_progress_jobs=[summary(execution) for execution in running],
@@ -89,7 +89,7 @@ def pending_lists(
 
 def pending_changed(state: State, queue: Queue, now_ms: int) -> JobExecutionsChanged:
     """Return the body of `notify`; a status without entries has no key (spec: data plane 5.1)."""
-    running, queued = pending.shown(queue, shown_max(state, queue), state.closed_jobs)
+    running, queued = pending.shown(queue, shown_max(state, queue), turning.hidden(state, queue))
     lists = ((Status.IN_PROGRESS.value, running), (Status.QUEUED.value, queued))
     jobs = {status: [summary(execution) for execution in found] for status, found in lists if found}
     return JobExecutionsChanged(now_ms // 1000, jobs)

@@ -40,7 +40,9 @@ def _go_on(step: Step, job: Job) -> int | None:
     if job.status in ACTIVE:
         step.attended.pop(job.job_id, None)
     if job.turns:
-        if not _swept(step, job, lambda current: scheduling.turn(step, job, current)):
+        is_done = _swept(step, job, lambda current: scheduling.turn(step, job, current))
+        if not is_done:
+            step.state.turnings[job.job_id].reach(step.state.sweeps[job.job_id])
             return 0
         step.apply(JobTurned(job.job_id, step.now_ms))
     if job.status is not JobStatus.IN_PROGRESS:

@@ -123,9 +123,10 @@ class World:
         sent: list[Sent] = []
         while (deadline_ms := self.service.next_deadline_ms()) is not None and deadline_ms <= until_ms:
             self.now_ms = max(self.now_ms, deadline_ms)
+            sweeps = dict(self.state.sweeps)
             fired = self.fire()
             sent += fired
-            same = self.service.next_deadline_ms() == deadline_ms
+            same = self.service.next_deadline_ms() == deadline_ms and self.state.sweeps == sweeps
             assert not same or self.records or fired, "woken for nothing"
         self.now_ms = until_ms
         return sent
