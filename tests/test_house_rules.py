@@ -23,6 +23,7 @@ PACKAGES = {
     "thingjobs_broker": ROOT / "broker_plugin" / "thingjobs_broker",
     "thingjobs_agent": ROOT / "device_agent" / "thingjobs_agent",
 }
+HANDLERS = ROOT / "device_agent" / "handlers"
 TOP_LEVEL = {
     *(".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "docs", "mosquitto.conf"),
     *("broker_plugin", "device_agent", "pyproject.toml", "shared", "tests"),
@@ -259,14 +260,20 @@ def test_the_top_level_holds_what_was_agreed() -> None:
     assert found - LEFT_BEHIND == TOP_LEVEL
 
 
-def test_the_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> None:
-    """A stray top-level name would overwrite somebody else's package, or be overwritten."""
+def test_the_wheel_holds_the_three_packages_and_what_share_is_for(tmp_path: Path) -> None:
+    """A stray name at the top would overwrite somebody else's package. Handlers and units come along."""
     from hatchling.builders.wheel import WheelBuilder
 
     (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    top_level = {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")}
-    assert top_level == set(PACKAGES)
+        modes = {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()}
+    folders = {name.split("/")[0] for name in names}
+    assert {name for name in folders if not name.endswith((".dist-info", ".data"))} == set(PACKAGES)
+    shared = {name.partition(".data/data/share/")[2]: modes[name] for name in names if ".data/" in name}
+    handlers = {f"thingjobs-agent/handlers/{path.name}" for path in HANDLERS.iterdir()}
+    units = {f"thingjobs/systemd/thingjobs-{program}.service" for program in ("up", "serve")}
+    assert handlers | units <= set(shared)
+    assert all(shared[name] & 0o111 for name in handlers), "handlers are executable"
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)

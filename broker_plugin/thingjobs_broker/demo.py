@@ -38,7 +38,11 @@ PROGRAMS: Final = {
 }
 """By module, so that the demo runs what it was started with, whatever the PATH holds."""
 
-CHECKOUT_HANDLERS: Final = Path(__file__).resolve().parents[2] / "device_agent" / "handlers"
+HANDLERS: Final = (
+    Path(__file__).resolve().parents[2] / "device_agent" / "handlers",
+    Path(sys.prefix) / "share" / "thingjobs-agent" / "handlers",
+)
+"""In a checkout, and where a wheel is installed."""
 
 
 class DemoError(Exception):
@@ -130,6 +134,11 @@ def play(demo: Demo, handlers: Path) -> None:
     demo.cat("report.txt")
 
 
+def shipped_handlers() -> Path:
+    """Return the folder of the handlers that came with this installation."""
+    return next((folder for folder in HANDLERS if folder.is_dir()), HANDLERS[-1])
+
+
 def copy_handlers(source: Path, target: Path) -> None:
     """Copy the handlers to where only we may write, and slow them down so that there is something to watch.
 
@@ -192,7 +201,7 @@ def main(arguments: Sequence[str]) -> int:
         description="Run a broker, the jobs service and an agent on this machine, and a real job on them.",
     )
     parser.add_argument(
-        "--handlers", metavar="DIR", type=Path, default=CHECKOUT_HANDLERS, help="folder of the job handlers"
+        "--handlers", metavar="DIR", type=Path, default=shipped_handlers(), help="folder of the job handlers"
     )
     options = parser.parse_args(arguments)
     for number in STOP_SIGNALS:
