@@ -3,8 +3,11 @@
 import dataclasses
 from typing import Literal
 
+from thingjobs_broker.core.quotas import Quotas
 from thingjobs_protocol.settings import setting
 from thingjobs_protocol.topics import DEFAULT_ROOT
+
+_QUOTAS = Quotas()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +63,6 @@ class JobsSettings:
         minimum=0,
         maximum=1_000_000,
     )
-    concurrent_max: int = setting(
-        "Jobs that are rolled out or canceled at the same time.", default=500, minimum=1
-    )
     windowed_cancel_at_limit: bool = setting(
         "A job whose window opens when so many are at work is canceled, as AWS does; else it waits.",
         default=True,
@@ -84,6 +84,141 @@ class JobsSettings:
     )
     artifact_url: str = setting(
         "Where devices reach that directory, such as https://HOST:PORT/artifacts.", default=""
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class QuotaSettings:
+    """How much of everything there may be; the defaults are those of AWS, but for its rates of calls.
+
+    The names are those of `core.quotas.Quotas`, which says what a request is refused with.
+    """
+
+    active_jobs_max: int = setting(
+        "Jobs that are SCHEDULED or IN_PROGRESS.",
+        default=_QUOTAS.active_jobs_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    concurrent_jobs_max: int = setting(
+        "Jobs that are rolled out or canceled at the same time.",
+        default=_QUOTAS.concurrent_jobs_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    deletions_max: int = setting(
+        "Jobs that are being deleted at the same time.",
+        default=_QUOTAS.deletions_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    targets_max: int = setting(
+        "Targets of a job.",
+        default=_QUOTAS.targets_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    templates_max: int = setting(
+        "Job templates.",
+        default=_QUOTAS.templates_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    retries_max: int = setting(
+        "Retries of an execution, for FAILED and TIMED_OUT together.",
+        default=_QUOTAS.retries_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    tags_max: int = setting(
+        "Tags of a resource.",
+        default=_QUOTAS.tags_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    attributes_without_type_max: int = setting(
+        "Attributes of a thing without a type.",
+        default=_QUOTAS.attributes_without_type_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    attributes_with_type_max: int = setting(
+        "Attributes of a thing with a type.",
+        default=_QUOTAS.attributes_with_type_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    attributes_bytes_max: int = setting(
+        "Bytes of a thing's attributes, names and values together.",
+        default=_QUOTAS.attributes_bytes_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    searchable_attributes_max: int = setting(
+        "Searchable attributes of a thing type.",
+        default=_QUOTAS.searchable_attributes_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    groups_per_thing_max: int = setting(
+        "Thing groups that a thing is directly in.",
+        default=_QUOTAS.groups_per_thing_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    group_depth_max: int = setting(
+        "Levels of thing groups below each other.",
+        default=_QUOTAS.group_depth_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    group_children_max: int = setting(
+        "Thing groups directly below another one.",
+        default=_QUOTAS.group_children_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    group_attributes_max: int = setting(
+        "Attributes of a thing group.",
+        default=_QUOTAS.group_attributes_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    dynamic_groups_max: int = setting(
+        "Dynamic thing groups.",
+        default=_QUOTAS.dynamic_groups_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    dynamic_group_terms_max: int = setting(
+        "Terms of a dynamic group's query.",
+        default=_QUOTAS.dynamic_group_terms_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    search_terms_max: int = setting(
+        "Terms of a search.",
+        default=_QUOTAS.search_terms_max,
+        minimum=1,
+        maximum=10_000_000,
+    )
+    calls_per_second: int = setting(
+        "Calls a second of each operation, with a burst of as many; 0 for no limit (AWS: 10).",
+        default=_QUOTAS.calls_per_second,
+        minimum=0,
+        maximum=100_000,
+    )
+    searches_per_second: int = setting(
+        "The same of SearchIndex alone (AWS: 15).",
+        default=_QUOTAS.searches_per_second,
+        minimum=0,
+        maximum=100_000,
+    )
+    indexing_updates_per_second: int = setting(
+        "The same of UpdateIndexingConfiguration alone (AWS: 1).",
+        default=_QUOTAS.indexing_updates_per_second,
+        minimum=0,
+        maximum=100_000,
     )
 
 
@@ -141,6 +276,7 @@ class ServiceSettings:
     retention: RetentionSettings = dataclasses.field(default_factory=RetentionSettings)
     limits: LimitsSettings = dataclasses.field(default_factory=LimitsSettings)
     jobs: JobsSettings = dataclasses.field(default_factory=JobsSettings)
+    quotas: QuotaSettings = dataclasses.field(default_factory=QuotaSettings)
     http: HttpSettings = dataclasses.field(default_factory=HttpSettings)
 
 

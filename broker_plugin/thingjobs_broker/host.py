@@ -6,6 +6,7 @@ It knows no broker. Who may publish what is settled before `receive`; where mess
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import platform
 import uuid
@@ -275,23 +276,12 @@ class ServiceHost:
         )
 
     def _ports(self) -> Ports:
-        jobs = self._settings.jobs
-        maximum = jobs.timeout_maximum_minutes or None
-        rules = Rules(
-            rollout_per_minute=jobs.rollout_per_minute or None,
-            concurrent_jobs_max=jobs.concurrent_max,
-            windowed_jobs_cancel_at_limit=jobs.windowed_cancel_at_limit,
-            timeout_minutes_default=jobs.timeout_default_minutes or None,
-            timeout_minutes_maxima=(("the service", maximum),),
-            moto_compat=self._settings.http.moto_compat,
-            expiry_minutes=jobs.expiry_minutes or None,
-        )
         artifacts = self._artifacts
         # Without an address for devices, documents can be fetched but no URL can be signed.
         return Ports(
-            rules=rules,
+            rules=rules_of(self._settings),
             documents=artifacts,
-            signer=artifacts if jobs.artifact_url else None,
+            signer=artifacts if self._settings.jobs.artifact_url else None,
             presences=self.presences,
             endpoints=self.endpoints,
             notices=self.notices,
@@ -343,6 +333,20 @@ class ServiceHost:
             things=len(self._state.things),
             jobs=len(self._state.jobs),
         )
+
+
+def rules_of(settings: ServiceSettings) -> Rules:
+    """Return what the settings say of the core's rules."""
+    jobs = settings.jobs
+    return Rules(
+        **dataclasses.asdict(settings.quotas),
+        rollout_per_minute=jobs.rollout_per_minute or None,
+        windowed_jobs_cancel_at_limit=jobs.windowed_cancel_at_limit,
+        timeout_minutes_default=jobs.timeout_default_minutes or None,
+        timeout_minutes_maxima=(("the service", jobs.timeout_maximum_minutes or None),),
+        moto_compat=settings.http.moto_compat,
+        expiry_minutes=jobs.expiry_minutes or None,
+    )
 
 
 def _check(settings: ServiceSettings) -> None:

@@ -13,8 +13,9 @@ JOB_ID_PATTERN: Final = r"^[a-zA-Z0-9_-]{1,64}\Z"
 PAYLOAD_BYTES_MAX: Final = 128 * 1024
 """Spec: data plane 9; the transport closes the connection of whoever sends more."""
 
+JOB_DOCUMENT_CHARACTERS_MAX: Final = 32_768
 JOB_DOCUMENT_BYTES_MAX: Final = 32_768
-"""Spec: data plane 9, control plane 7.1."""
+"""Spec: data plane 9, control plane 7.1: characters of one in a request, bytes of one that is fetched."""
 
 STATUS_DETAILS_PAIRS_MAX: Final = 10
 """Spec: data plane 2.2, A13."""

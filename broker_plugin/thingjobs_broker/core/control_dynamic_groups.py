@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thingjobs_broker.core import control_groups, groups, membership, query
-from thingjobs_broker.core.errors import InvalidRequestError, LimitExceededError
+from thingjobs_broker.core import control_groups, groups, membership, quotas
+from thingjobs_broker.core.errors import InvalidRequestError
 from thingjobs_broker.core.indexing import INDEX_NAME, QUERY_VERSION, is_on, parsed
 from thingjobs_broker.core.lookups import check_version
 
@@ -24,12 +24,11 @@ def create_dynamic_thing_group(
             "Indexing is off; turn it on with UpdateIndexingConfiguration and thingIndexingMode REGISTRY"
         )
         raise InvalidRequestError(message)
-    _check_query(request.index_name, request.query_version, text)
-    limit, count = step.ports.rules.dynamic_groups_max, len(step.state.queries)
-    if groups.by_name(step.state, name) is None and count >= limit:
-        message = f"There are {count} dynamic thing groups, of {limit}; delete one of them"
-        raise LimitExceededError(message)
-    description, attributes = control_groups.described(request.thing_group_properties)
+    _check_query(step, request.index_name, request.query_version, text)
+    if groups.by_name(step.state, name) is None:
+        count = len(step.state.queries) + 1
+        quotas.check(step.ports.rules, "dynamic_groups_max", count, "Dynamic thing groups", "; delete one")
+    description, attributes = control_groups.described(step, request.thing_group_properties)
     is_new = name not in step.state.group_ids
     wanted = control_groups.Wanted(name, "", description, attributes, text)
     group = control_groups.create(step, by, wanted, request.tags)
@@ -45,7 +44,7 @@ def update_dynamic_thing_group(
     group = control_groups.find_of_kind(step, request.thing_group_name, is_dynamic=True)
     check_version(request.expected_version, group.version)
     text = request.query_string if request.query_string is not None else group.query_string
-    _check_query(request.index_name, request.query_version, text)
+    _check_query(step, request.index_name, request.query_version, text)
     answer = control_groups.change(step, group, by, request.thing_group_properties, text)
     if text != group.query_string:
         membership.work_on(step, step.state.groups[group.group_id])
@@ -64,11 +63,11 @@ def delete_dynamic_thing_group(
     return {}
 
 
-def _check_query(index_name: str | None, query_version: str | None, text: str) -> None:
+def _check_query(step: Step, index_name: str | None, query_version: str | None, text: str) -> None:
     if index_name not in (None, INDEX_NAME):
         message = f"indexName {index_name} is not an index of things; expected {INDEX_NAME}"
         raise InvalidRequestError(message)
     if query_version not in (None, QUERY_VERSION):
         message = f"queryVersion {query_version!r} is not known; expected {QUERY_VERSION}"
         raise InvalidRequestError(message)
-    parsed(text, query.GROUP_TERMS_MAX)
+    parsed(text, step.ports.rules.dynamic_group_terms_max)

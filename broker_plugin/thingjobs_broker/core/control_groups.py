@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from thingjobs_broker.core import groups, membership, tags
+from thingjobs_broker.core import groups, membership, quotas, tags
 from thingjobs_broker.core.errors import InvalidRequestError, ResourceAlreadyExistsError
 from thingjobs_broker.core.indexing import INDEX_NAME, QUERY_VERSION
 from thingjobs_broker.core.lookups import check_text, check_version, with_token
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.entities import Group
     from thingjobs_broker.core.step import Step
 
-ATTRIBUTES_MAX: Final = 50
-"""Spec: control plane 10; of one group."""
-
 
 def create_thing_group(step: Step, request: operations_registry.CreateThingGroup, by: str) -> dict[str, Any]:
     """Make a static group; the same again is a success with the same ids. Its parent is fixed for life."""
@@ -29,7 +26,7 @@ def create_thing_group(step: Step, request: operations_registry.CreateThingGroup
     found = groups.by_name(step.state, request.thing_group_name)
     if found is None and parent is not None:
         _check_below(step, parent)
-    description, attributes = described(request.thing_group_properties)
+    description, attributes = described(step, request.thing_group_properties)
     group = create(
         step,
         by,
@@ -56,7 +53,7 @@ def create(step: Step, by: str, wanted: Wanted, given_tags: Sequence[operations.
         ResourceAlreadyExistsError: there is another one of its name.
 
     """
-    tags.check(given_tags)
+    tags.check(step, given_tags)
     name = wanted.group_name
     found = groups.by_name(step.state, name)
     arn = step.naming.group_arn(name)
@@ -121,7 +118,7 @@ def change(
     if payload is not None and payload.attributes is not None:
         attributes = (attributes if payload.merge else {}) | payload.attributes
         attributes = {name: value for name, value in attributes.items() if value}
-        _check_attributes(attributes)
+        _check_attributes(step, attributes)
     step.apply(
         GroupChanged(
             group.group_id,
@@ -202,21 +199,21 @@ def query_of(group: Group) -> dict[str, Any]:
     return {"indexName": INDEX_NAME, "queryString": group.query_string, "queryVersion": QUERY_VERSION}
 
 
-def described(given: operations_registry.ThingGroupProperties | None) -> tuple[str, dict[str, str]]:
+def described(
+    step: Step, given: operations_registry.ThingGroupProperties | None
+) -> tuple[str, dict[str, str]]:
     """Return the description and the attributes of a new group, checked."""
     if given is None:
         return "", {}
     check_text("thingGroupDescription", given.thing_group_description)
     attributes = (given.attribute_payload.attributes or {}) if given.attribute_payload else {}
     attributes = {name: value for name, value in attributes.items() if value}
-    _check_attributes(attributes)
+    _check_attributes(step, attributes)
     return given.thing_group_description or "", attributes
 
 
-def _check_attributes(attributes: dict[str, str]) -> None:
-    if len(attributes) > ATTRIBUTES_MAX:
-        message = f"A thing group may have {ATTRIBUTES_MAX} attributes, not {len(attributes)}"
-        raise InvalidRequestError(message)
+def _check_attributes(step: Step, attributes: dict[str, str]) -> None:
+    quotas.check(step.ports.rules, "group_attributes_max", len(attributes), "Attributes of a thing group")
 
 
 def _check_below(step: Step, parent: Group) -> None:
@@ -225,12 +222,10 @@ def _check_below(step: Step, parent: Group) -> None:
     if groups.is_dynamic(parent):
         message = f"Thing group {parent.group_name} is dynamic and can have no groups below it"
         raise InvalidRequestError(message)
-    if len(groups.lineage(step.state, parent)) >= rules.group_depth_max:
-        message = f"Thing groups may be {rules.group_depth_max} deep; {parent.group_name} is the last level"
-        raise InvalidRequestError(message)
-    if len(groups.children(step.state, parent)) >= rules.group_children_max:
-        message = f"Thing group {parent.group_name} has {rules.group_children_max} groups directly below it"
-        raise InvalidRequestError(message)
+    depth, name = len(groups.lineage(step.state, parent)) + 1, parent.group_name
+    quotas.check(rules, "group_depth_max", depth, f"Levels of thing groups with one below {name}")
+    count = len(groups.children(step.state, parent)) + 1
+    quotas.check(rules, "group_children_max", count, f"Groups directly below {name}")
 
 
 def _summary(step: Step, group: Group) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def search_index(step: Step, request: operations_indexing.SearchIndex, _by: str)
     if request.query_version not in (None, QUERY_VERSION):
         message = f"queryVersion {request.query_version!r} is not known; expected {QUERY_VERSION}"
         raise InvalidRequestError(message)
-    its = parsed(request.query_string)
+    its = parsed(request.query_string, step.ports.rules.search_terms_max)
     things, next_token = page(
         step.state.thing_order,
         next_token=request.next_token,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from thingjobs_broker.core import job, lifecycle, targets, timeout_policy
+from thingjobs_broker.core import job, lifecycle, quotas, targets, timeout_policy
 from thingjobs_broker.core.errors import (
     InvalidRequestError,
     InvalidStateTransitionError,
-    LimitExceededError,
 )
 from thingjobs_broker.core.lookups import check_retries, check_text, configurations, find_job, identity
 from thingjobs_broker.core.naming import group_of
@@ -33,7 +32,7 @@ def update_job(step: Step, request: operations.UpdateJob, by: str) -> dict[str, 
         message = f"Job {the_job.job_id} is {the_job.status.value} and cannot be updated"
         raise InvalidRequestError(message)
     retries = request.job_executions_retry_config
-    check_retries(retries)
+    check_retries(step, retries)
     if retries is not None and any(criterion.number_of_retries for criterion in retries.criteria_list):
         message = (
             "jobExecutionsRetryConfig can only be updated with a numberOfRetries of 0, to end all retries"
@@ -82,10 +81,8 @@ def delete_job(step: Step, request: operations.DeleteJob, by: str) -> dict[str, 
         hint = "" if is_deleting else "; force=true does it"
         message = f"Job {the_job.job_id} is {the_job.status.value} and cannot be deleted{hint}"
         raise InvalidStateTransitionError(message)
-    limit = step.ports.rules.deletions_max
-    if len(step.state.deleting_jobs) >= limit:
-        message = f"{limit} jobs are being deleted; wait for one of them"
-        raise LimitExceededError(message)
+    count = len(step.state.deleting_jobs) + 1
+    quotas.check(step.ports.rules, "deletions_max", count, "Jobs being deleted", "; wait for one")
     lifecycle.delete_job(step, the_job, by)
     return {}
 

@@ -12,6 +12,7 @@ from thingjobs_broker.core import (
     authoring,
     events,
     groups,
+    quotas,
     rolling_out,
     schedule,
     scheduling,
@@ -21,7 +22,6 @@ from thingjobs_broker.core import (
 )
 from thingjobs_broker.core.errors import (
     InvalidRequestError,
-    LimitExceededError,
     ResourceAlreadyExistsError,
     ResourceNotFoundError,
 )
@@ -54,8 +54,8 @@ def checked(step: Step, request: operations.CreateJob, by: str) -> JobCreated:
 
     """
     check_text("description", request.description)
-    check_retries(request.job_executions_retry_config)
-    tags.check(request.tags)
+    check_retries(step, request.job_executions_retry_config)
+    tags.check(step, request.tags)
     if request.job_id in step.state.jobs:
         arn = step.naming.job_arn(request.job_id)
         message = f"Job {request.job_id} already exists"
@@ -70,13 +70,12 @@ def checked(step: Step, request: operations.CreateJob, by: str) -> JobCreated:
     if timeout is not None:
         options["timeoutConfig"] = timeout
     status = scheduling.first_status(scheduling_config, step.now_ms)
-    if len(step.state.active_jobs) >= step.ports.rules.active_jobs_max:
-        message = f"{step.ports.rules.active_jobs_max} jobs are active; cancel or delete one of them"
-        raise LimitExceededError(message)
-    limit = step.ports.rules.concurrent_jobs_max
-    if status is JobStatus.IN_PROGRESS and len(step.state.concurrent_jobs) >= limit:
-        message = f"{limit} jobs are being rolled out or canceled; wait for one of them"
-        raise LimitExceededError(message)
+    rules, count = step.ports.rules, len(step.state.active_jobs) + 1
+    quotas.check(rules, "active_jobs_max", count, "Active jobs", "; cancel or delete one")
+    if status is JobStatus.IN_PROGRESS:
+        count = len(step.state.concurrent_jobs) + 1
+        what = "Jobs being rolled out or canceled"
+        quotas.check(rules, "concurrent_jobs_max", count, what, "; wait for one")
     return JobCreated(
         request.job_id,
         step.now_ms,

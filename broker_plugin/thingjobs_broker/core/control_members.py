@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from thingjobs_broker.core import groups, membership
+from thingjobs_broker.core import groups, membership, quotas
 from thingjobs_broker.core.control_groups import find_of_kind
 from thingjobs_broker.core.errors import InvalidRequestError
 from thingjobs_broker.core.lookups import find_thing, with_token
@@ -101,10 +101,10 @@ def _change(
         evicted = dynamic.pop()
         wanted.remove(evicted)
         left.append(evicted.group_id)
-    if joined and len(wanted) > limit:
+    if joined:
         hint = "; overrideDynamicGroups makes room" if dynamic and not overrides else ""
-        message = f"Thing {thing.thing_name} may be in {limit} thing groups, not {len(wanted)}{hint}"
-        raise InvalidRequestError(message)
+        what = f"Thing groups of thing {thing.thing_name}"
+        quotas.check(step.ports.rules, "groups_per_thing_max", len(wanted), what, hint)
     membership.change_static(step, thing, by, joined, left)
 
 

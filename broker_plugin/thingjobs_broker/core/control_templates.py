@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from thingjobs_broker.core import authoring, managed_templates, tags
-from thingjobs_broker.core.errors import ConflictError, LimitExceededError, ResourceNotFoundError
+from thingjobs_broker.core import authoring, managed_templates, quotas, tags
+from thingjobs_broker.core.errors import ConflictError, ResourceNotFoundError
 from thingjobs_broker.core.lookups import check_retries, check_text, configurations, find_job
 from thingjobs_broker.core.paging import page
 from thingjobs_broker.core.records import TemplateCreated, TemplateDeleted
@@ -25,8 +25,8 @@ def create_job_template(step: Step, request: operations.CreateJobTemplate, by: s
         message = f"Job template {template_id} already exists"
         raise ConflictError(message, resourceId=template_id)
     check_text("description", request.description)
-    check_retries(request.job_executions_retry_config)
-    tags.check(request.tags)
+    check_retries(step, request.job_executions_retry_config)
+    tags.check(step, request.tags)
     made = _authored(step, request)
     options = made.options | configurations(request)
     windows = request.maintenance_windows
@@ -34,10 +34,8 @@ def create_job_template(step: Step, request: operations.CreateJobTemplate, by: s
         options["maintenanceWindows"] = msgspec.to_builtins(windows)
     if request.destination_package_versions is not None:
         options["destinationPackageVersions"] = request.destination_package_versions
-    limit = step.ports.rules.templates_max
-    if len(step.state.templates) >= limit:
-        message = f"There are {limit} job templates; delete one of them"
-        raise LimitExceededError(message)
+    count = len(step.state.templates) + 1
+    quotas.check(step.ports.rules, "templates_max", count, "Job templates", "; delete one")
     step.apply(
         TemplateCreated(
             template_id, step.now_ms, by, request.description, made.document, made.source, options

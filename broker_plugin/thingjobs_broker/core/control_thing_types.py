@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from thingjobs_broker.core import tags
+from thingjobs_broker.core import quotas, tags
 from thingjobs_broker.core.errors import InvalidRequestError, ResourceAlreadyExistsError
 from thingjobs_broker.core.lookups import check_text, find_thing_type, with_token
 from thingjobs_broker.core.paging import page_by_key
@@ -23,8 +23,8 @@ DEPRECATED_BEFORE_DELETION_MS: Final = 5 * 60_000
 
 def create_thing_type(step: Step, request: operations_registry.CreateThingType, by: str) -> dict[str, Any]:
     """Make a thing type; the same again is a success with the same ids."""
-    name, properties = request.thing_type_name, _properties(request.thing_type_properties)
-    tags.check(request.tags)
+    name, properties = request.thing_type_name, _properties(step, request.thing_type_properties)
+    tags.check(step, request.tags)
     found, arn = step.state.thing_types.get(name), step.naming.type_arn(name)
     if found is not None and found.properties != properties:
         message = f"Thing type {name} already exists with different properties"
@@ -61,7 +61,7 @@ def list_thing_types(step: Step, request: operations_registry.ListThingTypes, _b
 def update_thing_type(step: Step, request: operations_registry.UpdateThingType, by: str) -> dict[str, Any]:
     """Replace the properties that are given."""
     found = find_thing_type(step, request.thing_type_name)
-    properties = found.properties | _properties(request.thing_type_properties)
+    properties = found.properties | _properties(step, request.thing_type_properties)
     _change(step, found, by, properties, found.deprecated_at_ms)
     return {}
 
@@ -98,10 +98,12 @@ def _change(step: Step, found: ThingType, by: str, properties: dict[str, Any], d
         step.apply(ThingTypeChanged(found.thing_type_name, step.now_ms, by, properties, deprecated_at_ms))
 
 
-def _properties(given: operations_registry.ThingTypeProperties | None) -> dict[str, Any]:
+def _properties(step: Step, given: operations_registry.ThingTypeProperties | None) -> dict[str, Any]:
     if given is None:
         return {}
     check_text("thingTypeDescription", given.thing_type_description)
+    count = len(given.searchable_attributes or ())
+    quotas.check(step.ports.rules, "searchable_attributes_max", count, "searchableAttributes")
     properties: dict[str, Any] = msgspec.to_builtins(given)
     return properties
 

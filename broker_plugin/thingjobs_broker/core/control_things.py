@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from thingjobs_broker.core import following, membership
+from thingjobs_broker.core import following, membership, quotas
 from thingjobs_broker.core.errors import (
     InvalidRequestError,
     ResourceAlreadyExistsError,
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.state import Thing
     from thingjobs_broker.core.step import Step
 
-ATTRIBUTES_WITHOUT_TYPE_MAX: Final = 3
-ATTRIBUTES_WITH_TYPE_MAX: Final = 50
-ATTRIBUTES_BYTES_MAX: Final = 47 * 1024
-"""Spec: control plane 1.8, 10; of one thing, names and values together."""
-
 
 def create_thing(step: Step, request: operations.CreateThing, by: str) -> dict[str, Any]:
     """Register a thing; the same again is a success with the same ids."""
@@ -31,7 +26,8 @@ def create_thing(step: Step, request: operations.CreateThing, by: str) -> dict[s
         message = f"Billing group {request.billing_group_name[:128]} not found; this service has none"
         raise ResourceNotFoundError(message)
     name, type_name = request.thing_name, request.thing_type_name or ""
-    attributes = dict(request.attribute_payload.attributes) if request.attribute_payload else {}
+    given = request.attribute_payload.attributes if request.attribute_payload else {}
+    attributes = {name: value for name, value in given.items() if value}
     thing = step.state.things.get(name)
     if thing is None:
         _check(step, type_name, attributes, is_new_type=True)
@@ -141,12 +137,10 @@ def _check(step: Step, type_name: str, attributes: dict[str, str], *, is_new_typ
     if type_name and is_new_type and find_thing_type(step, type_name).deprecated_at_ms:
         message = f"Thing type {type_name} is deprecated; expected one that is not"
         raise InvalidRequestError(message)
-    limit = ATTRIBUTES_WITH_TYPE_MAX if type_name else ATTRIBUTES_WITHOUT_TYPE_MAX
-    if len(attributes) > limit:
-        kind = "with" if type_name else "without"
-        message = f"A thing {kind} a type may have {limit} attributes, not {len(attributes)}"
-        raise InvalidRequestError(message)
+    rules, count = step.ports.rules, len(attributes)
+    if type_name:
+        quotas.check(rules, "attributes_with_type_max", count, "Attributes of a thing with a type")
+    else:
+        quotas.check(rules, "attributes_without_type_max", count, "Attributes of a thing without a type")
     size = sum(len(name) + len(value) for name, value in attributes.items())
-    if size > ATTRIBUTES_BYTES_MAX:
-        message = f"The attributes of a thing may have {ATTRIBUTES_BYTES_MAX} bytes, not {size}"
-        raise InvalidRequestError(message)
+    quotas.check(rules, "attributes_bytes_max", size, "Bytes of a thing's attributes, names and values")

@@ -3,7 +3,8 @@
 
     ControlError
       InvalidRequestError  InvalidQueryError  ResourceNotFoundError  ResourceAlreadyExistsError  ConflictError
-      InvalidStateTransitionError  VersionConflictError  LimitExceededError  ServiceUnavailableError
+      InvalidStateTransitionError  VersionConflictError  LimitExceededError  ThrottlingError
+      ServiceUnavailableError
 """
 
 from __future__ import annotations
@@ -78,6 +79,13 @@ class LimitExceededError(ControlError):
 
     code = "LimitExceededException"
     http_status = 410
+
+
+class ThrottlingError(ControlError):
+    """An operation is asked for too often."""
+
+    code = "ThrottlingException"
+    http_status = 400
 
 
 class ServiceUnavailableError(ControlError):

@@ -34,7 +34,7 @@ def sees_connections(state: State) -> bool:
     return is_on(state) and state.indexing[THINGS].get(CONNECTIVITY) == "STATUS"
 
 
-def parsed(text: str, terms_max: int = query.SEARCH_TERMS_MAX) -> query.Query:
+def parsed(text: str, terms_max: int) -> query.Query:
     """Return the query that `text` says.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from thingjobs_broker.core import lifecycle
+from thingjobs_broker.core import lifecycle, quotas
 from thingjobs_broker.core.errors import InvalidRequestError, ResourceNotFoundError, VersionConflictError
 from thingjobs_protocol.codec import is_plain_text
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.entities import ThingType
     from thingjobs_broker.core.state import Execution, Job, Thing
     from thingjobs_broker.core.step import Step
-
-RETRIES_MAX: Final = 10
-"""Of all failure types together (spec: control plane 5.2)."""
 
 CONFIGURATIONS: Final = {
     "presignedUrlConfig": "presigned_url_config",
@@ -135,7 +132,7 @@ def check_text(member: str, text: str | None) -> None:
         raise InvalidRequestError(message)
 
 
-def check_retries(config: operations.RetryConfig | None) -> None:
+def check_retries(step: Step, config: operations.RetryConfig | None) -> None:
     """Check which failure types are retried, and how often altogether (spec: control plane 5.2).
 
     Raises:
@@ -149,6 +146,5 @@ def check_retries(config: operations.RetryConfig | None) -> None:
         message = "jobExecutionsRetryConfig.criteriaList: each failureType once, and ALL only alone"
         raise InvalidRequestError(message)
     total = sum(criterion.number_of_retries for criterion in config.criteria_list)
-    if total > RETRIES_MAX:
-        message = f"jobExecutionsRetryConfig: numberOfRetries may add up to {RETRIES_MAX}, not {total}"
-        raise InvalidRequestError(message)
+    what = "jobExecutionsRetryConfig: the sum of numberOfRetries"
+    quotas.check(step.ports.rules, "retries_max", total, what)

@@ -27,7 +27,7 @@ Minutes = Annotated[int, Meta(ge=limits.TIMEOUT_MINUTES_MIN, le=limits.TIMEOUT_M
 Long = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 PageSize = Annotated[int, Meta(ge=1, le=limits.PAGE_SIZE_MAX)]
 TemplateId = Annotated[str, Meta(pattern=limits.JOB_ID_PATTERN)]
-Document = Annotated[str, Meta(max_length=limits.JOB_DOCUMENT_BYTES_MAX)]
+Document = Annotated[str, Meta(max_length=limits.JOB_DOCUMENT_CHARACTERS_MAX)]
 DocumentUrl = Annotated[str, Meta(min_length=1, max_length=1350)]
 Arn = Annotated[str, Meta(max_length=1600, pattern=r"^arn:[!-~]+\Z")]
 PackageVersions = Annotated[list[Arn], Meta(max_length=25)]

@@ -62,7 +62,7 @@ class ThingTypeProperties(Request, frozen=True):
     """Spec: control plane 1.8."""
 
     thing_type_description: Text | None = None
-    searchable_attributes: Annotated[list[AttributeName], Meta(max_length=3)] | None = None
+    searchable_attributes: list[AttributeName] | None = None
     mqtt5_configuration: Mqtt5Configuration | None = None
 
 
@@ -111,7 +111,7 @@ class DeleteThingType(Request, frozen=True):
 class GroupAttributes(Request, frozen=True):
     """The attributes of a group; None says nothing, an empty map takes them away."""
 
-    attributes: Annotated[dict[AttributeName, AttributeValue], Meta(max_length=50)] | None = None
+    attributes: dict[AttributeName, AttributeValue] | None = None
     merge: bool = False
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from thingjobs_broker.core.quotas import Quotas
 from thingjobs_broker.core.rollout import PER_MINUTE_MAX
 
 if TYPE_CHECKING:
@@ -65,21 +66,13 @@ class DocumentSource(Protocol):
         """
 
 
-class Rules(msgspec.Struct, frozen=True):
-    """Settings of the rules (spec: control plane 9, 10). The defaults are those of AWS."""
+class Rules(Quotas, frozen=True):
+    """Settings of the rules (spec: control plane 9, 10), quotas included. The defaults are those of AWS."""
 
     rollout_per_minute: int | None = PER_MINUTE_MAX
     """Of jobs that name no rate; None is as fast as possible."""
-    active_jobs_max: int = 100_000
-    concurrent_jobs_max: int = 500
     windowed_jobs_cancel_at_limit: bool = True
     """A job whose window opens while so many are at work is canceled, as AWS does (A30), else it waits."""
-    deletions_max: int = 10
-    templates_max: int = 100
-    groups_per_thing_max: int = 10
-    group_depth_max: int = 7
-    group_children_max: int = 100
-    dynamic_groups_max: int = 100
     timeout_minutes_default: int | None = None
     timeout_minutes_maxima: tuple[tuple[str, int | None], ...] = ()
     """Of jobs that name no timeout, and of all; each maximum with its name, the smallest binds (B24)."""

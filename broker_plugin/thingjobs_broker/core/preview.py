@@ -25,7 +25,6 @@ from thingjobs_broker.core import (
 from thingjobs_broker.core.errors import InvalidRequestError, ResourceNotFoundError
 from thingjobs_broker.core.lookups import find_job
 from thingjobs_broker.core.paging import place_in, token_of
-from thingjobs_protocol.limits import TARGETS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -199,10 +198,11 @@ def _checked(step: Step, request: operations.PreviewJob, by: str) -> tuple[JobCr
     if bool(request.targets) == (request.query_string is not None):
         raise InvalidRequestError("expected targets or queryString, one of them")
     arns: list[str] = []
-    for start in range(0, len(request.targets), TARGETS_MAX):
-        arns += targets.arns(step, request.targets[start : start + TARGETS_MAX])
+    size = step.ports.rules.targets_max
+    for start in range(0, len(request.targets), size):
+        arns += targets.arns(step, request.targets[start : start + size])
     # Without an id it has an empty one, which is never taken.
-    some = msgspec.structs.replace(request, targets=request.targets[:TARGETS_MAX])
+    some = msgspec.structs.replace(request, targets=request.targets[:size])
     return control_jobs.checked(step, some, by), list(dict.fromkeys(arns))
 
 
@@ -223,7 +223,12 @@ def _walked(
         return preview_walk.of_targets(step, arns, place)
     if not indexing.is_on(step.state):
         raise ResourceNotFoundError(f"Index {indexing.INDEX_NAME} not found; indexing is off")
-    return preview_walk.of_query(step, request.query_string, indexing.parsed(request.query_string), place)
+    return preview_walk.of_query(
+        step,
+        request.query_string,
+        indexing.parsed(request.query_string, step.ports.rules.search_terms_max),
+        place,
+    )
 
 
 def _waiting(step: Step, things: Iterable[str], namespace_id: str) -> dict[str, list[str]]:

@@ -17,8 +17,6 @@ import msgspec
 from thingjobs_broker.core import query_match
 from thingjobs_broker.core.query_match import Indexed, Predicate, Symbol
 
-SEARCH_TERMS_MAX: Final = 12
-GROUP_TERMS_MAX: Final = 5
 STARS_MAX: Final = 2
 QUESTION_MARKS_MAX: Final = 5
 LEADING_WILDCARD_TERMS_MAX: Final = 1
@@ -60,8 +58,8 @@ class Query(msgspec.Struct, frozen=True):
     """The fields it looks at; `*` stands for any. A group need not be evaluated when another one changed."""
 
 
-def parse(text: str, terms_max: int = SEARCH_TERMS_MAX) -> Query:
-    """Return the query that `text` says; for a dynamic group pass `GROUP_TERMS_MAX`.
+def parse(text: str, terms_max: int | None = None) -> Query:
+    """Return the query that `text` says; None where it was counted when it was taken.
 
     Raises:
         QueryError: blank, a syntax error (with its position), an unknown field, or beyond a limit.
@@ -126,7 +124,7 @@ def _unreadable(text: str, position: int) -> QueryError:
 class _Parser:
     """Recursive descent over the tokens. `field` is the one that a group is for, None outside of groups."""
 
-    def __init__(self, tokens: list[_Token], terms_max: int) -> None:
+    def __init__(self, tokens: list[_Token], terms_max: int | None) -> None:
         self._tokens = tokens
         self._index = 0
         self._terms = 0
@@ -242,7 +240,7 @@ class _Parser:
     def _count(self, field: str | None) -> None:
         self.fields.add(field or query_match.ANY)
         self._terms += 1
-        if self._terms > self._terms_max:
+        if self._terms_max is not None and self._terms > self._terms_max:
             message = f"The query has more than {self._terms_max} terms"
             raise QueryError(message)
 

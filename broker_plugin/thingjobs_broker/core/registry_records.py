@@ -176,7 +176,7 @@ def put_group(state: State, group: Group) -> None:
     if not group.query_string:
         state.queries.pop(group_id, None)
     elif present is None or present.text != group.query_string:
-        state.queries[group_id] = query.parse(group.query_string, query.GROUP_TERMS_MAX)
+        state.queries[group_id] = query.parse(group.query_string)
 
 
 def index_thing(state: State, thing: Thing) -> None:

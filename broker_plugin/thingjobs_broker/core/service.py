@@ -9,6 +9,7 @@ import msgspec
 
 from thingjobs_broker.core import control, expiry, indexing, lifecycle, membership, retention, turning, work
 from thingjobs_broker.core.agenda import Agenda
+from thingjobs_broker.core.call_rates import CallRates
 from thingjobs_broker.core.device import HANDLERS
 from thingjobs_broker.core.errors import ControlError, ServiceUnavailableError
 from thingjobs_broker.core.naming import Naming
@@ -88,6 +89,7 @@ class JobsService:
         self._throttle = throttle
         self._last_seen_ms: dict[str, int] = {}
         self._ports = msgspec.structs.replace(ports, last_seen_ms=self._last_seen_ms)
+        self._call_rates = CallRates(ports.rules)
         self._agenda = Agenda()
         """When each job has to be looked at."""
         turning.resume(state)
@@ -314,6 +316,8 @@ class JobsService:
         return membership.create_thing(step, thing_name, by="auto_register")
 
     def _execute(self, step: Step, operation: str, payload: bytes, by: str) -> dict[str, Any]:
+        if operation in control.OPERATIONS:
+            self._call_rates.check(operation, step.now_ms)
         row, request = control.decode(operation, payload, like_moto=self._ports.rules.moto_compat)
         try:
             return row.handler(step, request, by)

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from thingjobs_broker.core.errors import InvalidRequestError, LimitExceededError, ResourceNotFoundError
+from thingjobs_broker.core import quotas
+from thingjobs_broker.core.errors import InvalidRequestError, ResourceNotFoundError
 from thingjobs_broker.core.paging import page
 from thingjobs_broker.core.records import TagsChanged
 
@@ -17,14 +18,11 @@ if TYPE_CHECKING:
     from thingjobs_broker.core import operations
     from thingjobs_broker.core.step import Step
 
-TAGS_MAX: Final = 50
-"""Spec: control plane 10; of one resource."""
-
 
 def tag_resource(step: Step, request: operations.TagResource, _by: str) -> dict[str, Any]:
     """Give a resource tags; a key that it has gets the new value."""
     tags = _tags_of(step, request.resource_arn)
-    check(request.tags, tags)
+    check(step, request.tags, tags)
     put(step, request.resource_arn, request.tags)
     return {}
 
@@ -53,7 +51,7 @@ def list_tags_for_resource(step: Step, request: operations.ListTagsForResource, 
     return {"tags": listed} | ({"nextToken": next_token} if next_token else {})
 
 
-def check(tags: Sequence[operations.Tag], present: dict[str, str] | None = None) -> None:
+def check(step: Step, tags: Sequence[operations.Tag], present: dict[str, str] | None = None) -> None:
     """Check tags that are to be added to those that are present.
 
     Raises:
@@ -71,9 +69,7 @@ def check(tags: Sequence[operations.Tag], present: dict[str, str] | None = None)
                 message = f"tags: {member} {text[:40]!r} may hold letters, digits, spaces and _.:/=+-@"
                 raise InvalidRequestError(message)
     count = len({*keys, *(present or {})})
-    if count > TAGS_MAX:
-        message = f"A resource may have {TAGS_MAX} tags, not {count}"
-        raise LimitExceededError(message)
+    quotas.check(step.ports.rules, "tags_max", count, "Tags of a resource")
 
 
 def put(step: Step, arn: str, tags: Sequence[operations.Tag]) -> None:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from thingjobs_broker.core import groups
-from thingjobs_broker.core.errors import LimitExceededError, ResourceNotFoundError
+from thingjobs_broker.core import groups, quotas
+from thingjobs_broker.core.errors import ResourceNotFoundError
 from thingjobs_broker.core.naming import group_of, thing_of
-from thingjobs_protocol.limits import TARGETS_MAX
 from thingjobs_protocol.status import TargetSelection
 
 if TYPE_CHECKING:
@@ -39,13 +38,10 @@ def arns(step: Step, targets: Sequence[str], known: Sequence[str] = ()) -> list[
         ResourceNotFoundError: one is neither a thing nor a group of this service.
 
     """
-    if len(targets) > TARGETS_MAX:
-        message = f"targets may have {TARGETS_MAX} entries, not {len(targets)}"
-        raise LimitExceededError(message)
+    rules = step.ports.rules
+    quotas.check(rules, "targets_max", len(targets), "targets")
     found = list(dict.fromkeys([*known, *(_arn(step, target) for target in targets)]))
-    if len(found) > TARGETS_MAX:
-        message = f"A job may have {TARGETS_MAX} targets, not {len(found)}"
-        raise LimitExceededError(message)
+    quotas.check(rules, "targets_max", len(found), "Targets of a job")
     return found
 
 

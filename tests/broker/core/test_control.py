@@ -100,7 +100,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         )
     ],
     ("CreateJob", CREATE_JOB, {"document": '{"a":"%s"}' % ("x" * 32_761)}, INVALID),
-    ("CreateJob", CREATE_JOB, {"document": '{"a":"%s"}' % ("ü" * 16_381)}, INVALID),
+    ("CreateJob", CREATE_JOB, {"document": '{"a":"%s"}' % ("ü" * 32_761)}, INVALID),
     *[
         ("CreateJob", CREATE_JOB, {"description": text}, INVALID)
         for text in ("x" * 2029, "a\nb", "\u200b", 5)
@@ -245,6 +245,7 @@ def test_every_error_has_its_http_status() -> None:
         TRANSITION: 409,
         VERSION: 409,
         LIMIT: 410,
+        "ThrottlingException": 400,
         "ServiceUnavailableException": 503,
     }
 

@@ -132,7 +132,10 @@ def test_depth_and_width_are_limited() -> None:
     for number in range(99):
         world.group(f"wide-{number}", parent="level-0")
     code, message = refused(world, "CreateThingGroup", thingGroupName="w", parentGroupName="level-0")
-    assert (code, message) == ("InvalidRequest", "Thing group level-0 has 100 groups directly below it")
+    assert (code, message) == (
+        "InvalidRequest",
+        "Groups directly below level-0: 101; expected at most 100 (setting quotas.group_children_max)",
+    )
     assert (
         refused(world, "CreateThingGroup", thingGroupName="w", parentGroupName="x")[0] == "ResourceNotFound"
     )

@@ -284,3 +284,21 @@ def test_a_token_of_one_list_does_not_open_another() -> None:
     assert refused["code"] == INVALID
     assert only(world.call("ListJobs", {"nextToken": token}))["code"] == INVALID
     assert only(world.call("ListThings", {"nextToken": token}))["code"] == INVALID
+
+
+def test_jobs_are_listed_as_they_were_created_whatever_becomes_of_them() -> None:
+    """Control plane 1.6, "Stability", over 1.5, "Order": a status may change while somebody turns pages."""
+    world = World("T")
+    names = ["C", "A", "D", "B"]
+    for name in names:
+        world.create_job(name)
+        world.now_ms += 1000
+    listed: list[str] = []
+    token: dict[str, str] = {}
+    for turned in names[::-1]:
+        page = world.control("ListJobs", maxResults=1, **token)
+        listed += [one["jobId"] for one in page["jobs"]]
+        token = {"nextToken": page["nextToken"]} if "nextToken" in page else {}
+        world.control("CancelJob", jobId=turned)
+    assert listed == names
+    assert [one["jobId"] for one in world.control("ListJobs", status="CANCELED")["jobs"]] == names

@@ -251,6 +251,28 @@ def test_a_document_is_fetched_once() -> None:
     world.restart()
 
 
+@pytest.mark.parametrize("character", ["x", "ü", "漢", "😀"])
+def test_a_document_is_measured_in_characters_and_one_that_is_fetched_in_bytes(character: str) -> None:
+    """Control plane 7.1: 32,768 of either, whatever a character takes; as it is given, so it is delivered."""
+    world = ArtifactWorld("T")
+    longest = character * (32_768 - 8)
+    document = json.dumps({"a": longest}, ensure_ascii=False, separators=(",", ":"))
+    create(world, document=document)
+    assert world.control("GetJobDocument", jobId="J1") == {"document": document}
+    assert world.device("T", "start-next")[0].body["execution"]["jobDocument"] == {"a": longest}
+    assert code(create(world, jobId="J2", document=document + " ")) == INVALID
+    template = {"jobTemplateId": "t", "description": "d", "document": document + " "}
+    assert code(world.call("CreateJobTemplate", template)) == INVALID
+    world.control("CreateJobTemplate", **template | {"document": document})
+
+    size = len(character.encode())
+    fits = b'{"a":"%s"}' % (character.encode() * ((32_768 - 8) // size))
+    world.artifacts.files = {"s3://b/fits": fits.ljust(32_768), "s3://b/large": fits.ljust(32_769)}
+    assert code(create(world, jobId="J3", documentSource="s3://b/large")) == INVALID
+    assert "code" not in create(world, jobId="J4", documentSource="s3://b/fits")[0].body
+    world.restart()
+
+
 def test_presigned_urls_are_made_for_each_delivery() -> None:
     """Literal in every view of the control plane; the lifetime is the job's, as it is then (7.2, 5.3)."""
     world = ArtifactWorld("T", "U")

@@ -8,7 +8,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from thingjobs_broker.core.query import GROUP_TERMS_MAX, QueryError, parse
+from thingjobs_broker.core.query import QueryError, parse
 from thingjobs_broker.core.query_match import Indexed
 
 PUMP = Indexed(
@@ -210,7 +210,7 @@ def test_a_blank_query_is_an_invalid_request(text: str) -> None:
 def test_a_fault_is_named(text: str, fault: str) -> None:
     """Control plane 1.9, "Errors", "Wildcards", "Query terms": InvalidQueryException with the position."""
     with pytest.raises(QueryError) as refused:
-        parse(text)
+        parse(text, 12)
     assert refused.value.code == "InvalidQueryException"
     assert any(word in refused.value.message for word in fault.split("|"))
 
@@ -226,12 +226,12 @@ def test_an_escaped_character_stands_for_itself(character: str) -> None:
 
 def test_limits_of_terms_are_exact() -> None:
     """Control plane 1.9: 12 terms, 5 in a dynamic group; 100 characters with a leading wildcard."""
-    parse(" ".join("abcdefghijkl"))
-    parse(" ".join("abcde"), GROUP_TERMS_MAX)
+    parse(" ".join("abcdefghijkl"), 12)
+    parse(" ".join("abcde"), 5)
     with pytest.raises(QueryError):
-        parse(" ".join("abcdef"), GROUP_TERMS_MAX)
+        parse(" ".join("abcdef"), 5)
     with pytest.raises(QueryError):
-        parse("thingName:(a b c) OR attributes.n:[1 TO 2] OR x>=y OR z", GROUP_TERMS_MAX)
+        parse("thingName:(a b c) OR attributes.n:[1 TO 2] OR x>=y OR z", 5)
     parse("*" + "a" * 99)
     parse("thingName:* AND attributes.a:* AND *a")
     parse("(" * 20 + "a" + ")" * 20)
