@@ -10,7 +10,7 @@ import msgspec
 from sortedcontainers import SortedList
 
 from thingjobs_broker.core import query
-from thingjobs_broker.core.entities import NO_ATTRIBUTES, Group, GroupStatus, Thing, ThingType
+from thingjobs_broker.core.entities import NO_ATTRIBUTES, Group, GroupStatus, Thing, ThingType, packed_id
 
 if TYPE_CHECKING:
     from thingjobs_broker.core import records
@@ -21,7 +21,7 @@ def thing_created(state: State, record: records.ThingCreated) -> None:
     """A new thing; executions that an earlier one of its name has left are its own again (A32)."""
     thing = Thing(
         record.thing_name,
-        record.thing_id,
+        packed_id(record.thing_id),
         record.at_ms,
         record.attributes or NO_ATTRIBUTES,
         index=len(state.thing_order),

@@ -73,7 +73,8 @@ def _add_turns(state: State, job_index: int, turns: list[list[Any]]) -> None:
 def _add_executions(state: State, job_index: int, executions: list[list[Any]]) -> None:
     job = state.job_order[job_index]
     assert job is not None, job_index
+    execution = None
     for row in executions:
         # The index comes first and the name second, in every version.
-        execution = rows.read_execution(row, job.job_id, state.holder(row[1]).thing_name)
+        execution = rows.read_execution(row, job.job_id, state.holder(row[1]).thing_name, execution)
         job.executions[row[0]] = execution

@@ -36,6 +36,7 @@ from thingjobs_broker.core.entities import (
     Template,
     Thing,
     ThingType,
+    packed_id,
 )
 from thingjobs_broker.core.records import ServiceStarted
 from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelection
@@ -253,10 +254,10 @@ def thing_row(index: int, thing: Thing) -> Row:
 
 def read_thing(row: Row) -> tuple[int, Thing]:
     """Return a thing without its executions, and its place in `State.thing_order`."""
-    index, *fields = row
-    if len(fields) > len(THING_FIELDS):
+    index, thing_name, thing_id, *rest = row
+    if len(row) > 1 + len(THING_FIELDS):
         raise ValueError("a thing has more fields than this version knows")
-    thing = Thing(**dict(zip(THING_FIELDS, fields, strict=False)))
+    thing = Thing(thing_name, packed_id(thing_id), *rest)
     thing.attributes = thing.attributes or NO_ATTRIBUTES
     thing.index, thing.groups = index, tuple(thing.groups)
     return index, thing
@@ -334,12 +335,17 @@ def execution_row(execution: Execution) -> Row:
     )
 
 
-def read_execution(row: Row, job_id: str, thing_name: str) -> Execution:
-    """Return an execution without its earlier ones; the names are the state's own, to be shared."""
+def read_execution(row: Row, job_id: str, thing_name: str, last: Execution | None) -> Execution:
+    """Return an execution without its earlier ones; the names are the state's own, to be shared.
+
+    `last` is the one read before it: a rollout queues many at once.
+    """
     index, _, number, queue_position, queued_at_ms, last_updated_at_ms, retry_attempt, *rest = row
     status, version, started_at_ms, details, total_ms, step_ms, force_canceled, timeline, *rest = rest
     timeout_minutes_at_start, timeout_minutes = rest or (0, 0)
     # Equal times are one number, as in a state that came from records: a number takes 32 bytes.
+    if last is not None and last.queued_at_ms == queued_at_ms:
+        queued_at_ms = last.queued_at_ms
     if last_updated_at_ms == queued_at_ms:
         last_updated_at_ms = queued_at_ms
     elif last_updated_at_ms == started_at_ms:
