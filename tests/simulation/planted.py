@@ -212,7 +212,7 @@ def a_counter_drifts(patch: pytest.MonkeyPatch) -> None:
     def move(self: Any, thing: Any, current: Any, before: Any, *after_and_record: Any) -> None:
         real(self, thing, current, before, *after_and_record)
         if before is JobExecutionStatus.IN_PROGRESS:
-            self.jobs[current.job_id].counts[before] += 1
+            self.jobs[current.job_id].counts[before.value] += 1
 
     real = state.State._move
     patch.setattr(state.State, "_move", move)

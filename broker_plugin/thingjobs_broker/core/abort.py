@@ -71,7 +71,7 @@ class Abort(msgspec.Struct, frozen=True):
     reason_code: str = REASON_CODE
 
 
-def decide(config: AbortConfig | None, counts: Mapping[Status, int]) -> Abort | None:
+def decide(config: AbortConfig | None, counts: Mapping[str, int] | Mapping[Status, int]) -> Abort | None:
     """Return the abort that the job's counters call for, None where it goes on.
 
     Call it after an execution became terminal by its device's report or by a timer, and after an UpdateJob

@@ -274,7 +274,10 @@ class Job(msgspec.Struct, gc=False):
     force_canceled: bool = False
     reason_code: str = ""
     comment: str = ""
-    counts: dict[JobExecutionStatus, int] = {}
+    counts: dict[str, int] = {}
+    """How many executions have which status, by its value: once something is put under an enum itself, the
+    garbage collector looks through the dictionary.
+    """
     executions: list[Execution | None] = []
     timeline: list[tuple[int, str, str, str]] = []
     index: int = 0

@@ -24,15 +24,17 @@ def job_created(state: State, record: records.JobCreated) -> None:
         job_id=record.job_id,
         created_at_ms=record.at_ms,
         created_by=record.by,
-        targets=record.targets,
+        targets=untracked(record.targets),
         target_selection=TargetSelection(record.target_selection),
         document=record.document,
         description=record.description,
         options=record.options,
         last_updated_at_ms=record.at_ms,
         status=JobStatus(record.status),
-        counts=dict.fromkeys(JobExecutionStatus, 0),
+        counts=no_counts(),
         executions=untracked([]),
+        timeline=untracked([]),
+        barred=untracked(set()),
         rollout=None if record.is_rolled_out else Rollout(),
         document_source=record.document_source,
         authored_document=record.authored_document,
@@ -43,6 +45,11 @@ def job_created(state: State, record: records.JobCreated) -> None:
     state.job_order.append(job)
     index(state, job)
     state.last_at_ms = record.at_ms
+
+
+def no_counts() -> dict[str, int]:
+    """Return the counters of a job without executions."""
+    return {status.value: 0 for status in JobExecutionStatus}
 
 
 def job_changed(state: State, record: records.JobChanged) -> None:
@@ -111,7 +118,7 @@ def job_updated(state: State, record: records.JobUpdated) -> None:
 def _add_targets(state: State, job: Job, targets: list[str]) -> None:
     """Roll out what was added at the end of the targets, once the job has begun."""
     first = len(job.targets)
-    job.targets = targets
+    job.targets = untracked(targets)
     if job.rollout is None:
         job.rollout = Rollout(target_index=first, free_index=first)
     elif job.rollout.free_index < 0:

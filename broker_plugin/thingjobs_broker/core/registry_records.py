@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from sortedcontainers import SortedList
 
 from thingjobs_broker.core import query
 from thingjobs_broker.core.entities import NO_ATTRIBUTES, Group, GroupStatus, Thing, ThingType, packed_id
+from thingjobs_broker.core.untracked import SortedNames
 
 if TYPE_CHECKING:
     from thingjobs_broker.core import records
@@ -71,7 +71,7 @@ def thing_groups_changed(state: State, record: records.ThingGroupsChanged) -> No
     for group_id in record.left:
         state.group_members[group_id].remove(thing.thing_name)
     for group_id in joined:
-        state.group_members.setdefault(group_id, SortedList()).add(thing.thing_name)
+        state.group_members.setdefault(group_id, SortedNames()).add(thing.thing_name)
     state.last_at_ms = record.at_ms
 
 
@@ -201,7 +201,7 @@ def index_members(state: State) -> None:
             thing.groups = shared[ids]
             for group_id in thing.groups:
                 members.setdefault(group_id, []).append(thing.thing_name)
-    state.group_members = {group_id: SortedList(names) for group_id, names in members.items()}
+    state.group_members = {group_id: SortedNames(names) for group_id, names in members.items()}
 
 
 def _forget_group(state: State, group: Group) -> None:

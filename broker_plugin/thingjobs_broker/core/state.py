@@ -19,6 +19,7 @@ from thingjobs_broker.core.entities import (
     ThingType,
 )
 from thingjobs_broker.core.timers import Timers
+from thingjobs_broker.core.untracked import untracked
 from thingjobs_protocol.status import PENDING, JobExecutionStatus, JobStatus
 
 if TYPE_CHECKING:
@@ -56,14 +57,14 @@ class State:
 
     def __init__(self) -> None:
         self.things: dict[str, Thing] = {}
-        self.thing_order: list[Thing | None] = []
+        self.thing_order: list[Thing | None] = untracked([])
         self.departed: dict[str, Thing] = {}
         """What holds the executions of things that were deleted; its other fields say nothing."""
         self.thing_types: dict[str, ThingType] = {}
         self.groups: dict[str, Group] = {}
         """By their ids, in the order of their creation; deleted ones until their members have left."""
         self.jobs: dict[str, Job] = {}
-        self.job_order: list[Job | None] = []
+        self.job_order: list[Job | None] = untracked([])
         self.templates: dict[str, Template] = {}
         self.template_order: list[Template | None] = []
         self.group_timeouts: dict[str, tuple[int, int]] = {}
@@ -96,7 +97,7 @@ class State:
         """By thing group, the active jobs that target it."""
         self.closed_jobs: dict[str, Job] = {}
         """Those outside their maintenance windows, whose QUEUED executions are hidden from devices."""
-        self.active_jobs: set[str] = set()
+        self.active_jobs: set[str] = untracked(set())
         self.concurrent_jobs: dict[str, Job] = {}
         self.deleting_jobs: dict[str, Job] = {}
         """Those that count against a limit (spec: control plane 2.4, 10)."""
@@ -179,7 +180,7 @@ class State:
         thing.add(execution)
         thing.enqueue(execution, job.namespace_id).pending_revision += 1
         job.executions.append(execution)
-        job.counts[JobExecutionStatus.QUEUED] += 1
+        job.counts[JobExecutionStatus.QUEUED.value] += 1
         job.owed.pop(thing.thing_name, None)
         self.queue_position = record.queue_position
         self.last_at_ms = record.at_ms
@@ -219,8 +220,8 @@ class State:
     ) -> None:
         execution.status = after
         job = self.jobs[execution.job_id]
-        job.counts[before] -= 1
-        job.counts[after] += 1
+        job.counts[before.value] -= 1
+        job.counts[after.value] += 1
         if after is JobExecutionStatus.SUCCEEDED and job.rollout is not None:
             job.rollout.succeeded += 1
         if after is JobExecutionStatus.IN_PROGRESS:
@@ -274,7 +275,7 @@ class State:
         if job.status is not JobStatus.DELETION_IN_PROGRESS:
             self._remember_number(thing, job, execution)
         self._unlink(thing, execution)
-        job.counts[execution.status] -= 1
+        job.counts[execution.status.value] -= 1
         job.executions[execution.index_in_job] = None
         if not thing.executions:
             self.departed.pop(thing.thing_name, None)
@@ -368,11 +369,11 @@ class State:
         registry_records.index_members(self)
         for job in self.jobs.values():
             job_records.index(self, job)
-            job.counts = dict.fromkeys(JobExecutionStatus, 0)
+            job.counts = job_records.no_counts()
             for execution in job.executions:
                 if execution is None:
                     continue
-                job.counts[execution.status] += 1
+                job.counts[execution.status.value] += 1
                 # In the order of the job's executions, each is newer than those before it.
                 self.holder(execution.thing_name).add(execution)
                 if execution.status in PENDING:

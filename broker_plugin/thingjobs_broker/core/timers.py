@@ -10,6 +10,8 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Final
 
+from thingjobs_broker.core.untracked import untracked
+
 if TYPE_CHECKING:
     from thingjobs_broker.core.state import Execution
 
@@ -36,7 +38,7 @@ class Timers:
         execution.timer_tick = tick
         bucket = self._buckets.get(tick)
         if bucket is None:
-            bucket = self._buckets[tick] = []
+            bucket = self._buckets[tick] = untracked([])
             heapq.heappush(self._ticks, tick)
         bucket.append(execution)
 

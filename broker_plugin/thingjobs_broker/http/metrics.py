@@ -155,7 +155,7 @@ class Metrics(Collector):
                     continue
                 jobs[job.status] += 1
                 for status, count in job.counts.items():
-                    executions[status] += count
+                    executions[JobExecutionStatus(status)] += count
             await asyncio.sleep(0)
         self._jobs, self._executions = jobs, executions
 

@@ -39,6 +39,7 @@ from thingjobs_broker.core.entities import (
     packed_id,
 )
 from thingjobs_broker.core.records import ServiceStarted
+from thingjobs_broker.core.untracked import untracked
 from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelection
 
 if TYPE_CHECKING:
@@ -117,10 +118,11 @@ _TO_JOB: Final[dict[str, Callable[[Any], Any]]] = {
     "target_selection": TargetSelection,
     "status": JobStatus,
     # All are holes yet.
-    "executions": lambda count: [None] * count,
+    "executions": lambda count: untracked([None] * count),
     "rollout": lambda rollout: rollout and Rollout(*rollout),
-    "barred": set,
-    "timeline": lambda timeline: [tuple(entry) for entry in timeline],
+    "barred": lambda names: untracked(set(names)),
+    "targets": untracked,
+    "timeline": lambda timeline: untracked([tuple(entry) for entry in timeline]),
 }
 """What of a job does not go to the disk, and come back, as it is."""
 
@@ -227,8 +229,8 @@ def read_globals(state: State, kept: dict[str, Any]) -> None:
             setattr(state, name, kept[name])
     first_ms, last_ms = state.events_configured_ms
     state.events_configured_ms = first_ms, last_ms
-    state.thing_order = [None] * kept["things"]
-    state.job_order = [None] * kept["jobs"]
+    state.thing_order = untracked([None] * kept["things"])
+    state.job_order = untracked([None] * kept["jobs"])
     # Older snapshots are of a time without templates and tags.
     state.template_order = [None] * kept.get("templates_end", 0)
     if kept["last_start"]:

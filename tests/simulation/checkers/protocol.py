@@ -188,7 +188,7 @@ class CountsAreRecounts(Checker):
 
     def _recount(self, state: State) -> None:
         found = executions(state)
-        counted = Counter((one.job_id, one.status) for one in found)
+        counted = Counter((one.job_id, one.status.value) for one in found)
         for job in state.jobs.values():
             for status, count in job.counts.items():
                 if count != counted[job.job_id, status]:
