@@ -4,6 +4,7 @@ What a frame means and when a connection ends is not decided here; see `Connecti
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Flow(asyncio.BufferedProtocol):
+class Flow(asyncio.BufferedProtocol, ABC):
     """What a connection is, below its life."""
 
     def __init__(self, front: "Front") -> None:
@@ -63,21 +64,21 @@ class Flow(asyncio.BufferedProtocol):
 
     # For the connection to fill in.
 
+    @abstractmethod
     def _handle(self, frames: Iterable[bytes]) -> None:
         """Handle frames until they end or the turn is over."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self, reason: CloseReason, detail: str = "", code: int | None = None) -> None:
         """Close after what was written is sent. `code` tells an MQTT 5 client more than the reason does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abort(self, reason: CloseReason, detail: str = "") -> None:
         """Close at once, whatever is unsent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fault(self, error: Exception) -> None:
         """The endpoint failed."""
-        raise NotImplementedError
 
     # The socket.
 
