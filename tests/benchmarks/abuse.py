@@ -106,16 +106,18 @@ def measure(folder: Path, server: Server, options: argparse.Namespace) -> dict[s
             alone = run()
             port = server.http_port if kind.startswith("http_") else server.port
             with running_abuser(kind, port) as abuser:
-                if options.priorities and kind not in COMMON:
-                    _prefer(abuser, PRIORITY_ABUSER)
+                if options.priorities:
+                    # It has inherited ours.
+                    _prefer(abuser, 0 if kind in COMMON else PRIORITY_ABUSER)
                 results[kind].append((alone, run(abuser)))
     return results
 
 
 def _prefer(pid: int, priority: int) -> None:
-    """Gives all threads of a process a real-time priority."""
+    """Gives all threads of a process a real-time priority, or with 0 an ordinary one."""
+    scheduler = os.SCHED_RR if priority else os.SCHED_OTHER
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(priority))
+        os.sched_setscheduler(int(thread.name), scheduler, os.sched_param(priority))
 
 
 @contextlib.contextmanager

@@ -61,7 +61,8 @@ class HttpFront:
         self._adapter_gauges = gauges
         self.url = ""
         """Where it listens, once it does."""
-        self._server = HttpServer(self._app(), self._http.connections_max, Turnstile(lambda: host.asked))
+        self._turnstile = Turnstile(lambda: host.asked)
+        self._server = HttpServer(self._app(), self._http.connections_max, self._turnstile)
 
     async def start(self) -> None:
         """Listen.
@@ -141,4 +142,7 @@ class HttpFront:
         return Response(await self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     def _all_gauges(self) -> Gauges:
-        return self._adapter_gauges() | {"thingjobs_http_connections": float(len(self._server))}
+        return self._adapter_gauges() | {
+            "thingjobs_http_connections": float(len(self._server)),
+            "thingjobs_http_processor_seconds": self._turnstile.spent_seconds,
+        }

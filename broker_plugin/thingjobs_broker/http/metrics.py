@@ -64,6 +64,7 @@ GAUGES: Final[Mapping[str, str]] = {
     "thingjobs_timer_lag_seconds": "For how long something has been due that is not done.",
     "thingjobs_snapshot_age_seconds": "Since the newest snapshot was finished.",
     "thingjobs_http_connections": "HTTP connections that are open.",
+    "thingjobs_http_processor_seconds": "Processor time that HTTP has taken since the start.",
 }
 
 

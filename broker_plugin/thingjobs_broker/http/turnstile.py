@@ -22,6 +22,9 @@ PAUSE_RATIO: Final = 25.0
 QUIET_SECONDS: Final = 0.01
 """Who has asked so recently is about to ask again; afterwards nothing is left to pay."""
 
+TURN_SECONDS: Final = 20e-6
+"""Of processor time that the loop takes for each piece of work, before and after we see it."""
+
 Kind = TypeVar("Kind")
 
 
@@ -43,12 +46,14 @@ class Turnstile:
     ) -> None:
         self._asked = asked
         self._now = now
-        self._used = used
+        self.used = used
         self._asked_before = asked()
         self._quiet_at = 0.0
         self._next_at = 0.0
         self._waiting: deque[Callable[[], bool]] = deque()
         self._is_turning = False
+        self.spent_seconds = 0.0
+        """Of processor time, so far."""
 
     def delay_seconds(self) -> float:
         """Return how long HTTP leaves the loop to devices, as it looks now; 0 for no longer."""
@@ -81,21 +86,23 @@ class Turnstile:
     @contextmanager
     def work(self) -> Iterator[None]:
         """Do some, for which those who come later pay."""
-        began = self._used()
+        began = self.used()
         try:
             yield
         finally:
-            self.charge(self._used() - began)
+            self.charge(self.used() - began)
 
     def charge(self, seconds: float) -> None:
-        """So much processor time was taken."""
+        """So much processor time was seen to be taken."""
+        spent_seconds = seconds + TURN_SECONDS
+        self.spent_seconds += spent_seconds
         now = self._now()
         if now - seconds < self._quiet_at:
             # Nobody could be heard meanwhile.
             self._quiet_at += seconds
         self._listen(now)
         if now < self._quiet_at:
-            self._next_at = max(self._next_at, now) + PAUSE_RATIO * seconds
+            self._next_at = max(self._next_at, now) + PAUSE_RATIO * spent_seconds
 
     async def metered(self, do: Callable[[], Coroutine[Any, Any, Kind]]) -> Kind:
         """Carry `do` out, and count what it takes, but not what it waits for."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.broker.http.served import PATIENCE_S, Served
 from thingjobs_broker.http import api, server
+from thingjobs_broker.http import connection as http_connection
 from thingjobs_broker.provision.setup import Setup
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -80,7 +81,7 @@ def test_a_request_that_does_not_arrive_ends_the_connection(
     served: Served, monkeypatch: pytest.MonkeyPatch, begin: bytes, dribble: bytes
 ) -> None:
     """Whatever dribbles in meanwhile: the time of a request counts from its first byte."""
-    monkeypatch.setattr(server, "ARRIVE_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(http_connection, "ARRIVE_SECONDS_MAX", 0.3)
     with connected(served) as connection:
         connection.sendall(begin)
         assert is_ended(connection, dribble)
@@ -91,7 +92,7 @@ def test_a_response_that_is_not_taken_ends_the_connection(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that asks and never reads."""
-    monkeypatch.setattr(server, "LEAVE_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(http_connection, "LEAVE_SECONDS_MAX", 0.3)
     with connected(served) as connection:
         connection.settimeout(PATIENCE_S)
         ended = False
@@ -204,6 +205,25 @@ def test_what_is_in_hand_is_answered_at_the_end(tmp_path: Path) -> None:
     with idle, busy:
         assert rest(busy).startswith(b"HTTP/1.1 200")
         assert rest(idle) == b""
+
+
+def test_handshakes_that_never_end_make_room(tmp_path: Path) -> None:
+    """Who says nothing over TLS has a place until somebody else wants it."""
+    setup = Setup(tmp_path / "setup")
+    setup.create(["127.0.0.1"], "amqtt")
+    layout = setup.layout
+    files = {"tls_certificate": str(layout.server_certificate), "tls_key": str(layout.server_key)}
+    with Served(tmp_path, http={"tls": True, "connections_max": 2, **files}) as served:
+        silent = [connected(served) for _ in range(2)]
+        silent[1].sendall(b"\x16\x03\x01\x02\x00")
+        context = ssl.create_default_context(cafile=str(layout.ca_certificate))
+        for _ in range(3):
+            with context.wrap_socket(connected(served), server_hostname="127.0.0.1") as secured:
+                secured.sendall(REQUEST)
+                assert secured.recv(12) == b"HTTP/1.1 200"
+        for connection in silent:
+            assert rest(connection) == b""
+            connection.close()
 
 
 def test_https_by_the_certificate_of_the_broker(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from thingjobs_broker.http.turnstile import PAUSE_RATIO, QUIET_SECONDS, Turnstile
+from thingjobs_broker.http.turnstile import PAUSE_RATIO, QUIET_SECONDS, TURN_SECONDS, Turnstile
 
 PATIENCE_S = 20.0
 
@@ -21,8 +21,12 @@ class Bench:
     def work(self, seconds: float) -> None:
         """HTTP takes so much processor time."""
         with self.turnstile.work():
-            self.used += seconds
-            self.now += seconds
+            self.spend(seconds)
+
+    def spend(self, seconds: float) -> None:
+        """Time passes, and the processor works."""
+        self.used += seconds
+        self.now += seconds
 
 
 @pytest.mark.asyncio
@@ -62,9 +66,10 @@ def test_http_pays_for_its_time_while_devices_ask() -> None:
     bench.asked += 1
     bench.work(0.001)
     bench.work(0.002)
-    assert bench.turnstile.delay_seconds() == pytest.approx(PAUSE_RATIO * 0.003 - 0.002)
+    paid = 0.003 + 2 * TURN_SECONDS
+    assert bench.turnstile.delay_seconds() == pytest.approx(PAUSE_RATIO * paid - 0.002)
     bench.now += QUIET_SECONDS / 2
-    assert bench.turnstile.delay_seconds() == pytest.approx(PAUSE_RATIO * 0.003 - 0.002 - QUIET_SECONDS / 2)
+    assert bench.turnstile.delay_seconds() == pytest.approx(PAUSE_RATIO * paid - 0.002 - QUIET_SECONDS / 2)
 
 
 def test_http_has_the_loop_while_devices_are_silent() -> None:
@@ -117,7 +122,7 @@ async def test_waiting_is_not_metered() -> None:
     bench.used += 5
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert bench.turnstile.delay_seconds() == pytest.approx(PAUSE_RATIO * 0.003)
+    assert bench.turnstile.delay_seconds() == pytest.approx(PAUSE_RATIO * (0.003 + 2 * TURN_SECONDS))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -1,0 +1,102 @@
+"""Who is let in: accepts wait for their turn, and the address with most connections makes room."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.broker.http.test_turnstile import Bench
+from thingjobs_broker.http.server import HttpServer
+from thingjobs_broker.http.turnstile import QUIET_SECONDS, Turnstile
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+PATIENCE_S = 20.0
+REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+async def answer(scope: "Scope", receive: "Receive", send: "Send") -> None:
+    """The application: a short answer."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@asynccontextmanager
+async def serving(turnstile: Turnstile, connections_max: int = 3) -> AsyncIterator[tuple[HttpServer, int]]:
+    """A server, and its port."""
+    server = HttpServer(answer, connections_max, turnstile)
+    _, port = await server.listen("127.0.0.1", 0, None)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            yield server, port
+    finally:
+        await server.close()
+
+
+async def dialed(port: int, from_host: str = "127.0.0.1") -> socket.socket:
+    """A connection from an address of loopback."""
+    loop = asyncio.get_running_loop()
+    dialing = socket.socket()
+    dialing.setblocking(False)
+    dialing.bind((from_host, 0))
+    await loop.sock_connect(dialing, ("127.0.0.1", port))
+    return dialing
+
+
+async def is_served(connection: socket.socket) -> bool:
+    """Whether a request is answered; otherwise the connection has ended."""
+    loop = asyncio.get_running_loop()
+    found = b""
+    try:
+        await loop.sock_sendall(connection, REQUEST)
+        while not found.endswith(b"ok"):
+            arrived = await loop.sock_recv(connection, 1000)
+            if not arrived:
+                return False
+            found += arrived
+    except ConnectionError:
+        return False
+    return found.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.asyncio
+async def test_connections_are_accepted_when_devices_leave_time() -> None:
+    """The one that came before the pause is taken; the next waits for its end, and is taken by itself."""
+    bench = Bench()
+    async with serving(bench.turnstile) as (server, port):
+        with await dialed(port) as first:
+            assert await is_served(first)
+            bench.asked += 1
+            bench.work(1.0)
+            # The line is closed to the one who was waited for before it closed, and to all after it.
+            with await dialed(port) as second, await dialed(port) as third:
+                for _ in range(3):
+                    bench.asked += 1
+                    await asyncio.sleep(2 * QUIET_SECONDS)
+                    assert len(server) <= 2
+                bench.now += QUIET_SECONDS
+                while len(server) < 3:
+                    await asyncio.sleep(QUIET_SECONDS)
+                assert await is_served(second)
+                assert await is_served(third)
+
+
+@pytest.mark.asyncio
+async def test_the_address_with_most_connections_makes_room() -> None:
+    """The oldest of its own goes, not that of somebody else who came before."""
+    async with serving(Turnstile()) as (server, port):
+        alone = await dialed(port, "127.0.0.2")
+        assert await is_served(alone)
+        many = []
+        for _ in range(4):
+            many.append(await dialed(port))
+            assert await is_served(many[-1])
+        assert len(server) == 3
+        assert await is_served(alone)
+        assert [await is_served(one) for one in many] == [False, False, True, True]
+        for connection in (alone, *many):
+            connection.close()
