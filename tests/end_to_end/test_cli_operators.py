@@ -89,6 +89,25 @@ def test_a_preview_tells_and_changes_nothing(service: Service) -> None:
     assert service.ask("job", "list") == before
 
 
+def test_a_job_of_a_namespace_is_created_previewed_listed_and_explained(service: Service) -> None:
+    """As what it is, and in nobody's way (control plane 1.7)."""
+    create(service, "spaced-plain", "spaced-1")
+    options = ("--target", "spaced-1", "--document", "-")
+    assert "will wait, has other jobs to do first: 1: spaced-1" in told(service, "job", "preview", *options)
+    options = (*options, "--namespace", "greengrass")
+    assert "has other jobs" not in told(service, "job", "preview", *options)
+    told(service, "job", "create", "--id", "spaced", *options)
+    listed = service.ask("job", "list", "--namespace", "greengrass")["jobs"]
+    assert [job["jobId"] for job in listed] == ["spaced"]
+    assert "  namespace   greengrass\n" in told(service, "job", "show", "spaced")
+    why = told(service, "why", "spaced-1", "spaced")
+    assert "  spaced QUEUED: " in why
+    assert "behind" not in why
+    refused = told(service, "job", "create", *options[:-1], "not/one", code=ExitCode.REFUSED)
+    assert "namespaceId" in refused
+    assert "\n" not in refused.rstrip("\n")
+
+
 def test_a_job_is_updated_retried_and_deleted(service: Service) -> None:
     """What it failed on gets a job of its own; without force a running one stays."""
     create(service, "life", "life-1", "life-2", options=("--timeout", "5"))

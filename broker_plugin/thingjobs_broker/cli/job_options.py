@@ -43,6 +43,7 @@ def members(given: Given, *, now: datetime | None = None) -> dict[str, Any]:
         "documentParameters": grammar.pairs("--param", given["param"]) or None,
         "tags": grammar.tags(given["tag"]) or None,
         "targetSelection": "CONTINUOUS" if given["continuous"] else None,
+        "namespaceId": given["namespace"],
         "presignedUrlConfig": _presigned(given),
         "schedulingConfig": scheduling or None,
         **configurations(given),
@@ -133,6 +134,12 @@ def _targets(
     continuous: Annotated[
         bool, typer.Option("--continuous", help="Also for things that join the groups later.")
     ] = False,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Offered on the topics of this namespace only: a-z A-Z 0-9 _ -, up to 128."
+        ),
+    ] = None,
 ) -> None:
     """Whom a job is for."""
 

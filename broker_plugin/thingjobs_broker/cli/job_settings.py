@@ -21,10 +21,12 @@ def settings_of(found: Mapping[str, Any]) -> dict[str, str]:
         "timeout": f"{minutes} min" if minutes else "",
         "retries": ", ".join(f"{each['failureType']}={each['numberOfRetries']}" for each in retries),
         **_schedule(found.get("schedulingConfig", {}) | _windows_of_template(found)),
+        "namespace": found.get("namespaceId", ""),
         "template": found.get("jobTemplateArn", ""),
         "parameters": " ".join(
             f"{key}={value}" for key, value in found.get("documentParameters", {}).items()
         ),
+        "packages": ", ".join(found.get("destinationPackageVersions", ())),
     }
     return {name: printable(text) for name, text in shown.items()}
 

@@ -15,7 +15,7 @@ from thingjobs_broker.cli.helper_groups import PREFIX
 from thingjobs_broker.cli.job_options import JOB_OPTIONS, Given
 from thingjobs_broker.cli.job_request import completed, drafted, for_preview, nothing_found, with_fix
 from thingjobs_broker.cli.job_settings import settings_of
-from thingjobs_broker.cli.options import JobId, Limit
+from thingjobs_broker.cli.options import JobId, Limit, completed_group
 from thingjobs_broker.cli.output import (
     Output,
     counters,
@@ -126,11 +126,19 @@ async def list_jobs(
     status_: Annotated[
         JobStatus | None, typer.Option("--status", case_sensitive=False, help="Only jobs in this state.")
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only jobs for this group.", autocompletion=completed_group),
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only jobs of this namespace.")
+    ] = None,
     limit: Limit = None,
 ) -> None:
     """List jobs in the order in which they were created."""
+    filters = {"status": status_, "thingGroupName": group, "namespaceId": namespace}
     async with session.connect() as connection:
-        jobs = [job async for job in connection.pages("ListJobs", "jobs", limit, status=status_)]
+        jobs = [job async for job in connection.pages("ListJobs", "jobs", limit, **filters)]
     if session.output.as_json:
         session.output.document({"jobs": jobs})
         return

@@ -1,13 +1,16 @@
 """From the options of `job create` to the members of the request, and the look-ups it takes."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from tests.broker.cli.documentation import PAGE
 from tests.broker.cli.fakes import FakeConnection
 from thingjobs_broker.cli import job_options
 from thingjobs_broker.cli.errors import RefusedError, UsageError
@@ -15,6 +18,7 @@ from thingjobs_broker.cli.helper_groups import PREFIX
 from thingjobs_broker.cli.job_options import EndBehavior, members
 from thingjobs_broker.cli.job_request import completed, drafted, for_preview, template_arn
 from thingjobs_broker.cli.output import Output
+from thingjobs_broker.core.operations import CreateJob, CreateJobTemplate
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 ARN = "arn:aws:iot:local:000000000000:"
@@ -27,13 +31,14 @@ def given(**options: Any) -> dict[str, Any]:
     return defaults | options
 
 
-def test_every_option_has_its_member(tmp_path: Path) -> None:
-    """All of them at once (control plane 1.4, CreateJob)."""
-    path = tmp_path / "job.json"
+def everything(folder: Path) -> dict[str, Any]:
+    """What all the options at once ask for."""
+    path = folder / "job.json"
     path.write_text('{"a": 1}')
-    found = members(
+    return members(
         given(
             continuous=True,
+            namespace="ns",
             document=str(path),
             param=["filePath=/tmp/x"],
             description="d",
@@ -53,6 +58,11 @@ def test_every_option_has_its_member(tmp_path: Path) -> None:
         ),
         now=NOW,
     )
+
+
+def test_every_option_has_its_member(tmp_path: Path) -> None:
+    """All of them at once (control plane 1.4, CreateJob)."""
+    found = everything(tmp_path)
     criteria = found.pop("abortConfig")["criteriaList"]
     assert [each["failureType"] for each in criteria] == ["FAILED", "ALL"]
     assert found == {
@@ -61,6 +71,7 @@ def test_every_option_has_its_member(tmp_path: Path) -> None:
         "documentParameters": {"filePath": "/tmp/x"},
         "tags": [{"Key": "team", "Value": "edge"}],
         "targetSelection": "CONTINUOUS",
+        "namespaceId": "ns",
         "presignedUrlConfig": {"roleArn": "arn:aws:iam::role/r", "expiresInSec": 60},
         "jobExecutionsRolloutConfig": {
             "maximumPerMinute": 200,
@@ -84,6 +95,18 @@ def test_every_option_has_its_member(tmp_path: Path) -> None:
             "maintenanceWindows": [{"startTime": "cron(0 2 * * ? *)", "durationInMinutes": 90}],
         },
     }
+
+
+@pytest.mark.parametrize("operation", [CreateJob, CreateJobTemplate])
+def test_every_member_has_its_option_or_is_named_as_one_without(operation: type, tmp_path: Path) -> None:
+    """What only `thingjobs call` reaches stands in docs/operators.md (control plane 1.4)."""
+    by_name = {"jobId", "targets", "documentSource", "jobTemplateArn"}
+    of_template = {"jobTemplateId", "jobArn", "maintenanceWindows"}
+    known = {*everything(tmp_path), *by_name, *(of_template if operation is CreateJobTemplate else ())}
+    without = {field.encode_name for field in msgspec.structs.fields(operation)} - known
+    assert without == {"destinationPackageVersions"}
+    (told,) = re.findall(r"No option sets (.*?); for them", PAGE.read_text().replace("\n", " "))
+    assert set(re.findall("`([A-Za-z]+)`", told)) == without
 
 
 def test_what_is_not_given_is_not_asked_for() -> None:

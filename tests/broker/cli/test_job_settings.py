@@ -38,6 +38,7 @@ from thingjobs_broker.cli.job_settings import settings_of
             {"windows": "cron(0 2 * * ? *) for 1 h 30 min"},
         ),
         ({"param": ["a=b"]}, {"parameters": "a=b"}),
+        ({"namespace": "ns"}, {"namespace": "ns"}),
     ],
 )
 def test_what_was_given_is_what_is_shown(options: dict[str, Any], shown: dict[str, str]) -> None:

@@ -127,6 +127,16 @@ def test_who_will_have_to_wait_is_told_with_the_reason() -> None:
     assert waiting == {"not connected": ["A"], "has other jobs to do first": ["B"]}
 
 
+def test_a_job_of_a_namespace_waits_for_what_is_in_its_namespace_alone() -> None:
+    """Control plane 1.7: each namespace has a queue of its own, and the plain jobs have theirs."""
+    world = GroupWorld("A", "B")
+    world.create_job("plain", "A")
+    world.create_job("ours", "B", namespaceId="ns")
+    for namespace, who in (({"namespaceId": "ns"}, ["B"]), ({"namespaceId": "other"}, None), ({}, ["A"])):
+        waiting = {each["reason"]: each["names"] for each in preview(world, "A", "B", **namespace)["waiting"]}
+        assert waiting.get("has other jobs to do first") == who
+
+
 @pytest.mark.parametrize(
     ("things", "config", "minutes"),
     [(25, TEN_A_MINUTE, 2), (10, TEN_A_MINUTE, 0), (11, TEN_A_MINUTE, 1), (0, TEN_A_MINUTE, 0)],

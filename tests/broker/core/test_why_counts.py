@@ -23,6 +23,17 @@ def test_who_waits_in_a_queue_counts_those_before_it_alone() -> None:
     assert [the_world.why(job_id=job)["before"] for job in ("second", "j", "last")] == [1, 2, 3]
 
 
+def test_a_job_of_a_namespace_is_behind_those_of_its_namespace_alone() -> None:
+    """Control plane 1.7: plain jobs neither hold it up nor are counted, nor the other way round."""
+    the_world = behind()
+    for job_id in ("ns-1", "ns-2"):
+        the_world.create_job(job_id, namespaceId="ns")
+    found = the_world.why(job_id="ns-2")
+    assert (found["verdict"], found["behind"], found["before"]) == ("BEHIND", "ns-1", 1)
+    assert the_world.why(job_id="ns-1")["verdict"] == "IN_NAMESPACE"
+    assert the_world.why(job_id="j")["before"] == 2
+
+
 def test_an_exponential_rollout_is_there_when_it_is_said_to_be() -> None:
     """V2: 1, 1, 2, 3 a minute; every place is reached in the minute that is told, not in the one before."""
     rate = {
