@@ -17,6 +17,9 @@ from thingjobs_broker.paho_link import ConnectionLost
 from thingjobs_broker.transport import CONNECT_SECONDS_MAX, plain_client
 from thingjobs_protocol.topics import (
     ACCEPTED,
+    NAMESPACE,
+    REJECTED,
+    job_notify_topic,
     jobs_base,
     notify_next_topic,
     notify_topic,
@@ -27,6 +30,12 @@ if TYPE_CHECKING:
 
 FORGED: Final = b"forged"
 HONEST: Final = b"honest"
+
+NAMESPACE_TRIED: Final = "aws-gg-deployment"
+"""Greengrass's: lists of Mosquitto have to name the namespaces, and the shipped one names this."""
+
+NAMESPACES: Final = ("", NAMESPACE_TRIED)
+"""None, and the one."""
 
 HEAR_SECONDS_MAX: Final = 5.0
 """After the broker has confirmed a message, how long the service waits to hear itself."""
@@ -65,11 +74,18 @@ async def may_forge(service: Access, forger: Access, root: str) -> bool:
         raise ConnectionLost(f"no answer to the check for forgery: {error}") from None
 
 
-def _forged_topics(thing: str, root: str) -> list[str]:
-    """One topic for each line that an access control list may have for them."""
-    requests = ("get", "start-next", "check/get", "check/update")
-    answers = [f"{jobs_base(thing, root)}/{request}/{ACCEPTED}" for request in requests]
-    return [notify_topic(thing, root), notify_next_topic(thing, root), *answers]
+def service_topics(thing: str, job_id: str, root: str) -> list[str]:
+    """Return what only the service publishes for a thing: one topic for each line that an access control list
+    may have for them, those of a namespace included (spec: control plane 1.7).
+    """
+    base, of_namespace = jobs_base(thing, root), f"{job_id}/{NAMESPACE}{NAMESPACE_TRIED}"
+    requests = ["get", "start-next"]
+    requests += [f"{job}/{request}" for job in (job_id, of_namespace) for request in ("get", "update")]
+    return [
+        *(f"{base}/{request}/{reply}" for request in requests for reply in (ACCEPTED, REJECTED)),
+        *(topic(thing, root, name) for topic in (notify_topic, notify_next_topic) for name in NAMESPACES),
+        job_notify_topic(thing, job_id, NAMESPACE_TRIED, root),
+    ]
 
 
 async def _first_message(witness: aiomqtt.Client) -> object:
@@ -85,7 +101,7 @@ async def _try_to_forge(forger: Access, thing: str, root: str) -> None:
     try:
         async with plain_client(forger) as client:
             is_in = True
-            for topic in _forged_topics(thing, root):
+            for topic in service_topics(thing, "check", root):
                 await client.publish(topic, FORGED, qos=QOS)
     except aiomqtt.MqttError:
         # Refused at the door, or thrown out for trying.

@@ -186,7 +186,8 @@ class JobsPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ship
         if self.front is not None:
             await self.front.close()
         await self._host.release()
-        log.info("The jobs service has stopped", action="stopped")
+        if self.runner is not None:
+            log.info("The jobs service has stopped", action="stopped")
 
     @property
     def failure(self) -> BaseException | None:

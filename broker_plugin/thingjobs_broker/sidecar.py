@@ -136,7 +136,8 @@ class Sidecar:
             if self._http is not None:
                 await self._http.close()
             await self.host.release()
-            log.info("The jobs service has stopped", action="stopped")
+            if self.host.runner is not None:
+                log.info("The jobs service has stopped", action="stopped")
 
     async def _serve_until_stopped(self) -> None:
         serving = asyncio.ensure_future(self._serve())

@@ -216,9 +216,9 @@ def base(thing: str) -> str:
     return f"$aws/things/{thing}/jobs"
 
 
-async def create_job(operator: Peer, job_id: str, *things: str) -> None:
+async def create_job(operator: Peer, job_id: str, *things: str, **members: Any) -> None:
     """Create a job for things, which are made first."""
     for thing in things:
         await operator.ask("$aws/control/ada/CreateThing", {"thingName": thing})
-    body = {"jobId": job_id, "targets": list(things), "document": DOCUMENT}
+    body = {"jobId": job_id, "targets": list(things), "document": DOCUMENT, **members}
     assert (await operator.ask("$aws/control/ada/CreateJob", body))[0] == "accepted"

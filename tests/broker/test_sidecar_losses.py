@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.broker.beside import (
     CONFIG,
@@ -221,9 +222,10 @@ async def test_a_second_service_on_the_same_data_is_refused(broker: Mosquitto, t
     broker.start()
     async with sidecar(broker.url, tmp_path / "data"):
         second = Sidecar(settings_for(broker.url, tmp_path / "data"))
-        with pytest.raises(DataDirectoryInUse) as refused:
+        with capture_logs() as told, pytest.raises(DataDirectoryInUse) as refused:
             await second.run()
     assert str(os.getpid()) in str(refused.value)
+    assert "stopped" not in [entry["action"] for entry in told]
 
 
 @pytest.mark.asyncio

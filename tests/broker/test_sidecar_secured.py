@@ -94,6 +94,12 @@ TRIED = {"password": patients.PASSWORD, "check_user": patients.DEVICE, "check_pa
         "pattern write $aws/things/%u/jobs/start-next/+",
         "pattern write $aws/things/%u/jobs/+/get/accepted",
         "pattern write $aws/things/%u/jobs/+/update/#",
+        "pattern write $aws/things/%u/jobs/+/update/rejected",
+        "pattern write $aws/things/%u/jobs/+/+/get/accepted",
+        "pattern write $aws/things/%u/jobs/+/+/update/rejected",
+        "pattern write $aws/things/%u/jobs/notify-namespace-aws-gg-deployment",
+        "pattern write $aws/things/%u/jobs/notify-next-namespace-aws-gg-deployment",
+        "pattern write $aws/things/%u/jobs/+/+/",
     ],
 )
 async def test_a_broker_where_devices_may_forge_is_refused(

@@ -100,6 +100,24 @@ def test_a_second_service_on_the_same_data(tmp_path: Path) -> None:
         assert service.ask("thing", "list") == {"things": []}
 
 
+def test_a_service_that_never_started_does_not_say_that_it_has_stopped(tmp_path: Path) -> None:
+    """Whoever reads the log would take it for the one that runs; its one line stands alone."""
+    with running_service(tmp_path) as service:
+        command = [*THINGJOBS, "up", "--anonymous", "--listen", "127.0.0.1:0"]
+        done = subprocess.run(
+            [*command, "--data-dir", str(service.data_dir), "--log-level", "info"],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=END_SECONDS_MAX,
+            check=False,
+        )
+    assert done.returncode == ExitCode.NOT_STARTED
+    assert "is in use by process" in done.stderr.splitlines()[-1]
+    assert "has stopped" not in done.stdout + done.stderr
+    assert "The jobs service has stopped" in service.output
+
+
 def test_a_journal_that_is_damaged_in_the_middle(tmp_path: Path) -> None:
     """What is left must not be served as the truth: file and offset are named, and not a byte is changed."""
     with running_service(tmp_path) as service:

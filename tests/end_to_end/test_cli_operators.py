@@ -92,7 +92,7 @@ def test_a_preview_tells_and_changes_nothing(service: Service) -> None:
 def test_a_job_of_a_namespace_is_created_previewed_listed_and_explained(service: Service) -> None:
     """As what it is, and in nobody's way (control plane 1.7)."""
     create(service, "spaced-plain", "spaced-1")
-    options = ("--target", "spaced-1", "--document", "-")
+    options: tuple[str, ...] = ("--target", "spaced-1", "--document", "-")
     assert "will wait, has other jobs to do first: 1: spaced-1" in told(service, "job", "preview", *options)
     options = (*options, "--namespace", "greengrass")
     assert "has other jobs" not in told(service, "job", "preview", *options)

@@ -86,17 +86,20 @@ async def _follow(
 
 
 async def _look(connection: Connection, job_id: str) -> Snapshot:
-    job = (await connection.call("DescribeJob", jobId=job_id))["job"]
+    described, clock = await asyncio.gather(
+        connection.call("DescribeJob", jobId=job_id), connection.call("DescribeClock")
+    )
+    job, now = described["job"], clock["now"]
     counts = job.get("jobProcessDetails", {})
     is_rolling_out = job["status"] == "IN_PROGRESS" and counts.get("processingTargets")
     rollout = await connection.call("DescribeJobRollout", jobId=job_id) if is_rolling_out else None
     if not counts.get("numberOfInProgressThings") or execution_count(job) > SEARCHED_MAX:
-        return Snapshot(job, rollout=rollout)
+        return Snapshot(job, now, rollout=rollout)
     listed = await connection.call(
         "ListJobExecutionsForJob", jobId=job_id, status="IN_PROGRESS", maxResults=RUNNING_SHOWN_MAX
     )
     asked = [_describe(connection, job_id, summary) for summary in listed["executionSummaries"]]
-    return Snapshot(job, tuple(await asyncio.gather(*asked)), rollout)
+    return Snapshot(job, now, tuple(await asyncio.gather(*asked)), rollout)
 
 
 async def _describe(connection: Connection, job_id: str, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from rich.console import Group
@@ -115,7 +114,7 @@ class LineDisplay(_Base):
         text = "; ".join([*parts, *([rollout_of(snapshot.rollout)] if snapshot.rollout else [])])
         if text != self._shown:
             self._shown = text
-            self._output.line(f"{datetime.now().astimezone():%H:%M:%S}  {text}")
+            self._output.line(f"{datetime.fromtimestamp(snapshot.now, UTC).astimezone():%H:%M:%S}  {text}")
             sys.stdout.flush()
 
 
@@ -141,7 +140,7 @@ class LiveDisplay(_Base):
         """Redraw."""
         job, total = snapshot.job, snapshot.thing_count
         done = share_done(snapshot)
-        self._pace.note(time.monotonic(), snapshot.done_count)
+        self._pace.note(snapshot)
         head = Table.grid(padding=(0, 2, 0, 0))
         head.add_row(
             status(job["status"]),
@@ -149,7 +148,7 @@ class LiveDisplay(_Base):
                 total=total, completed=done, width=BAR_COLUMNS, complete_style="green", finished_style="green"
             ),
             f"{100 * done / total:3.0f} %" if total else "",
-            span(time.time() - job["createdAt"]) if not job.get("completedAt") else "",
+            span(snapshot.now - job["createdAt"]) if not job.get("completedAt") else "",
         )
         texts = [*self._told(snapshot), *causes_of(snapshot), *map(progress_of, snapshot.running)]
         lines = [Text("  " + text, no_wrap=True, overflow="ellipsis") for text in texts]
@@ -157,10 +156,10 @@ class LiveDisplay(_Base):
 
     def _told(self, snapshot: Snapshot) -> list[str]:
         """Return the lines on rollout, rate and what is left, and on why the job ended."""
-        job, now = snapshot.job, time.time()
+        job = snapshot.job
         told = [rollout_of(snapshot.rollout)] if snapshot.rollout else []
         if self._pace.per_minute is not None and not snapshot.is_over:
-            left = self._pace.seconds_left(snapshot, now)
+            left = self._pace.seconds_left(snapshot)
             eta = f", about {span(left)} left" if left is not None else ""
             told.append(f"{self._pace.per_minute:.0f} a minute end{eta}")
         why = [printable(job[name]) for name in ("reasonCode", "comment") if job.get(name)]
@@ -187,7 +186,12 @@ class JsonDisplay(_Base):
         ]
         if (job, steady, rollout) != self._shown:
             self._shown = (job, steady, rollout)
-            line = {"job": job, "executions": list(running), "causes": _as_json(snapshot)}
+            line = {
+                "now": snapshot.now,
+                "job": job,
+                "executions": list(running),
+                "causes": _as_json(snapshot),
+            }
             self._output.json_line(line | ({"rollout": rollout} if rollout else {}))
 
     def ended(self, last: Snapshot, failures: Sequence[Described], failure_count: int) -> None:

@@ -34,6 +34,8 @@ class Snapshot:
     """
 
     job: Mapping[str, Any]
+    now: float
+    """When it was asked for, by the service's clock, in epoch seconds: the one here may be another time."""
     running: tuple[Mapping[str, Any], ...] = ()
     rollout: Mapping[str, Any] | None = None
     causes: tuple[tuple[str, str, int], ...] = ()
@@ -58,16 +60,19 @@ class Snapshot:
 
 
 class Pace:
-    """How many executions end in a minute, from looks at different times (monotonic seconds)."""
+    """How many executions end in a minute, from looks at different times of the service's clock."""
 
     def __init__(self) -> None:
         self._looks: deque[tuple[float, int]] = deque()
 
-    def note(self, now_seconds: float, done_count: int) -> None:
+    def note(self, snapshot: Snapshot) -> None:
         """Add a look."""
-        self._looks.append((now_seconds, done_count))
+        if self._looks and snapshot.now < self._looks[-1][0]:
+            # The clock was set back; what was seen before tells nothing any more.
+            self._looks.clear()
+        self._looks.append((snapshot.now, snapshot.done_count))
         # The last one before the minute tells what the minute began with.
-        while len(self._looks) > 1 and self._looks[1][0] <= now_seconds - PACE_SECONDS:
+        while len(self._looks) > 1 and self._looks[1][0] <= snapshot.now - PACE_SECONDS:
             self._looks.popleft()
 
     @property
@@ -81,13 +86,10 @@ class Pace:
             return None
         return (last_count - first_count) * 60 / passed_seconds
 
-    def seconds_left(self, snapshot: Snapshot, now: float) -> float | None:
-        """Return when all will be done if it goes on so: not before the rollout; None if nobody can tell.
-
-        `now` is the time of day, in epoch seconds.
-        """
-        ends_at = snapshot.rollout.get("endsAt") if snapshot.rollout is not None else now
+    def seconds_left(self, snapshot: Snapshot) -> float | None:
+        """Return when all will be done if it goes on so: not before the rollout; None if nobody can tell."""
+        ends_at = snapshot.rollout.get("endsAt") if snapshot.rollout is not None else snapshot.now
         if self.per_minute is None or ends_at is None:
             return None
         left_count = snapshot.thing_count - snapshot.done_count
-        return max(left_count * 60 / self.per_minute, ends_at - now)
+        return max(left_count * 60 / self.per_minute, ends_at - snapshot.now)

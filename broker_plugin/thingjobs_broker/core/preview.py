@@ -1,25 +1,24 @@
 """What CreateJob would do, without doing it: who is targeted, who is left out and why, and how long the
 rollout takes; and of a rollout under way, how long it will (our own PreviewJob and DescribeJobRollout).
 
-The checks are CreateJob's own. A rollout is followed as if nobody reported a success.
+The checks are CreateJob's own.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from thingjobs_broker.core import (
     control_jobs,
+    forecast,
     indexing,
     preview_walk,
     rolling_out,
     rollout,
     schedule,
-    scheduling,
     targets,
 )
 from thingjobs_broker.core.errors import InvalidRequestError, ResourceNotFoundError
@@ -34,21 +33,8 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.step import Step
 
 NAMES_SHOWN: Final = 20
-OPENINGS_MAX: Final = 200
-"""Maintenance windows that a rollout is followed through, in some milliseconds ("Bounded work per step"); one
-that takes longer has no end in sight.
-"""
-
 
 _PLACE: Final = re.compile("([0-9]{1,12}) ([0-9]{1,12}) ([0-9]{1,12}) (.*)", re.ASCII | re.DOTALL)
-
-
-class Pace(NamedTuple):
-    """How a rollout goes: times in ms, None where there is none in sight; `reached` things get their turn."""
-
-    starts_at_ms: int | None
-    ends_at_ms: int | None
-    reached: int
 
 
 class Begun(NamedTuple):
@@ -76,7 +62,7 @@ def preview_job(step: Step, request: operations.PreviewJob, by: str) -> dict[str
     begun = _begun(request, filters) or Begun(
         preview_walk.Place(),
         0,
-        followed(its, config, len(step.state.things), step.now_ms, unset_per_minute=unset).reached,
+        forecast.followed(its, config, len(step.state.things), step.now_ms, unset_per_minute=unset).reached,
     )
     found = _walked(step, request, target_arns, begun.place)
     count = begun.things + len(found.things)
@@ -96,7 +82,7 @@ def preview_job(step: Step, request: operations.PreviewJob, by: str) -> dict[str
     if found.following is not None:
         place = f"{found.following.position} {count} {begun.capacity} {found.following.after}"
         return shown | {"nextToken": token_of(place, filters)}
-    pace = followed(its, config, count, step.now_ms, unset_per_minute=unset)
+    pace = forecast.followed(its, config, count, step.now_ms, unset_per_minute=unset)
     minutes = rollout.windows_needed(config, count, unset_per_minute=unset)
     timing = {
         "perMinute": rollout.per_minute(config, 0, 0, unset_per_minute=unset),
@@ -118,79 +104,23 @@ def describe_job_rollout(step: Step, request: operations.DescribeJobRollout, _by
     its = job.rollout
     if its is None:
         return {"isDone": True, "things": len(job.executions), "notified": len(job.executions)}
-    config, unset = rolling_out.config_of(job), step.ports.rules.rollout_per_minute
     left = targets.left_at_most(step, job, its)
-    # What the window under way still allows comes at once.
-    now = min(max(its.left, 0) if its.started_at_ms else 0, left)
-    notified = its.notified + now
-    pace = followed(
-        scheduling.schedule_of(job),
-        config,
-        left - now,
-        its.window_at_ms + rollout.WINDOW_MS if its.started_at_ms else step.now_ms,
-        notified=notified,
-        succeeded=its.succeeded,
-        unset_per_minute=unset,
-    )
-    per_minute = rollout.per_minute(config, notified, its.succeeded, unset_per_minute=unset)
-    ends_at_ms = pace.ends_at_ms if left > now else step.now_ms
+    pace = forecast.of_rest(step, job, its, left)
     return _without_none(
         {
             "isDone": False,
             "things": its.notified + left,
             "notified": its.notified,
-            "perMinute": per_minute,
+            "perMinute": rollout.per_minute(
+                rolling_out.config_of(job),
+                its.notified + forecast.at_once(its, left),
+                its.succeeded,
+                unset_per_minute=step.ports.rules.rollout_per_minute,
+            ),
             "startsAt": None if its.started_at_ms else _seconds(pace.starts_at_ms),
-            "endsAt": _seconds(ends_at_ms),
+            "endsAt": _seconds(pace.ends_at_ms),
         }
     )
-
-
-def followed(
-    its: schedule.Schedule,
-    config: rollout.RolloutConfig | None,
-    things: int,
-    now_ms: int,
-    *,
-    unset_per_minute: int | None,
-    notified: int = 0,
-    succeeded: int = 0,
-) -> Pace:
-    """Follow a rollout through its schedule: it pauses while a window is closed, and endTime ends it."""
-    starts_at_ms = now_ms if schedule.phase(its, now_ms) is schedule.Phase.OPEN else None
-    if starts_at_ms is None:
-        starts_at_ms = schedule.next_opening_ms(its, now_ms)
-    if starts_at_ms is None:
-        return Pace(None, None, 0)
-    windows = rollout.windows_needed(
-        config, things, notified=notified, succeeded=succeeded, unset_per_minute=unset_per_minute
-    )
-    left_ms, at_ms = max(windows - 1, 0) * rollout.WINDOW_MS, starts_at_ms
-    needed_ms = left_ms
-    for _ in range(OPENINGS_MAX):
-        until_ms = schedule.next_look_ms(its, at_ms)
-        if until_ms is None or left_ms < until_ms - at_ms:
-            return Pace(starts_at_ms, at_ms + left_ms, things)
-        left_ms -= until_ms - at_ms
-        at_ms = until_ms
-        if schedule.phase(its, at_ms) is not schedule.Phase.OPEN:
-            opening_ms = schedule.next_opening_ms(its, at_ms)
-            if opening_ms is None:
-                open_windows = -(-(needed_ms - left_ms) // rollout.WINDOW_MS)
-                return Pace(starts_at_ms, None, _released(config, open_windows, things, unset_per_minute))
-            at_ms = opening_ms
-    return Pace(starts_at_ms, None, things)
-
-
-def _released(
-    config: rollout.RolloutConfig | None, windows: int, things: int, unset_per_minute: int | None
-) -> int:
-    """Return how many things have had their turn after so many minute windows."""
-
-    def needed(count: int) -> int:
-        return rollout.windows_needed(config, count, unset_per_minute=unset_per_minute)
-
-    return bisect_right(range(things + 1), windows, key=needed) - 1
 
 
 def _checked(step: Step, request: operations.PreviewJob, by: str) -> tuple[JobCreated, list[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from thingjobs_broker.core import pending, rolling_out, rollout, schedule, scheduling, targets, timeline
+from thingjobs_broker.core import forecast, pending, schedule, scheduling, targets, timeline
 from thingjobs_broker.core.lookups import find_job, find_thing
 from thingjobs_broker.core.ports import Presence
 from thingjobs_protocol.status import TERMINAL, JobStatus, TargetSelection
@@ -202,15 +202,8 @@ def _rollout_not_there(case: Case) -> Facts | None:
     if not case.has_none or its is None:
         return None
     ahead = targets.count_ahead(case.step, case.job, its, case.thing.thing_name, LOOKS_MAX)
-    windows = rollout.windows_needed(
-        rolling_out.config_of(case.job),
-        max(ahead + 1 - max(its.left, 0), 0),
-        notified=its.notified + max(its.left, 0),
-        succeeded=its.succeeded,
-        unset_per_minute=case.step.ports.rules.rollout_per_minute,
-    )
-    begun_ms = its.window_at_ms or case.step.now_ms
-    return {"ahead": ahead, "until": (begun_ms + windows * rollout.WINDOW_MS) / 1000}
+    pace = forecast.of_rest(case.step, case.job, its, ahead + 1)
+    return {"ahead": ahead, "until": _seconds(pace.ends_at_ms)}
 
 
 def _about_to_come(case: Case) -> Facts | None:

@@ -17,14 +17,16 @@ from thingjobs_broker.cli.errors import RefusedError, UnreachableError
 from thingjobs_broker.doctor.case import CANARY_THING
 from thingjobs_broker.doctor.findings import NotChecked, Problem
 from thingjobs_broker.doctor.peer import Heard, Peer, peer
+from thingjobs_broker.forgery import NAMESPACE_TRIED, NAMESPACES, service_topics
 from thingjobs_protocol.topics import (
     ACCEPTED,
+    NAMESPACE,
     NEXT_JOB_ID,
     REJECTED,
     control_topic,
     job_event_topic,
+    jobs_base,
     notify_next_topic,
-    notify_topic,
 )
 
 if TYPE_CHECKING:
@@ -96,24 +98,19 @@ async def clock(case: Case) -> str:
 async def forgery(case: Case) -> str:
     """Let the device publish what only the service may (spec: data plane C82)."""
     root, name = case.address.topic_root, case.login.name
-    jobs = f"{root}/things/{name}/jobs"
-    asked = ("get", "start-next", f"{case.token}/get", f"{case.token}/update")
+    jobs = jobs_base(name, root)
     forged = [
-        *(f"{jobs}/{request}/{reply}" for request in asked for reply in (ACCEPTED, REJECTED)),
-        # To a device this says that nothing is pending, for which it has to ask anyway.
-        notify_topic(name, root),
-        notify_next_topic(name, root),
+        # A notify without jobs says that nothing is pending, for which a device has to ask anyway.
+        *service_topics(name, case.token, root),
         job_event_topic(case.token, "completed", root),
         f"{control_topic(case.token, 'DescribeJob', root)}/{ACCEPTED}",
     ]
     async with peer(case.address) as operator, _device(case) as client:
-        # A running agent hears it too, and may act on a notify-next: so that one tells it the truth.
-        front = (await _ask(case, client, f"{NEXT_JOB_ID}/get")).body()
-        front = {key: front[key] for key in ("execution",) if key in front}
+        fronts = await _fronts(case, client)
         await operator.subscribe(f"{root}/control/+/+/{ACCEPTED}")
         await operator.subscribe(f"{root}/events/#")
         for topic in forged:
-            body = {**front} if topic == notify_next_topic(name, root) else {"jobs": {}}
+            body = fronts.get(topic, {"jobs": {}})
             await client.publish(topic, {**body, "timestamp": int(time.time()), "clientToken": case.token})
         await _ask(case, client)
         heard = [
@@ -202,6 +199,25 @@ async def _ask(case: Case, client: Peer, request: str = "get") -> Heard:
             client.put_back(passed)
             return message
         passed.append(message)
+
+
+async def _fronts(case: Case, client: Peer) -> dict[str, dict[str, object]]:
+    """Return what each notify-next of the device would truly tell: a running agent that hears a forged one
+    may act on it. Where rights leave out namespaces, nobody there can be misled.
+    """
+    root, name = case.address.topic_root, case.login.name
+    of_namespace = f"{NEXT_JOB_ID}/{NAMESPACE}{NAMESPACE_TRIED}/get"
+    await client.publish(f"{jobs_base(name, root)}/{of_namespace}", {"clientToken": case.token})
+    answer = await _ask(case, client, f"{NEXT_JOB_ID}/get")
+    # The service answers in the order of arrival.
+    before = {message.topic: message for message in await client.heard(f"{root}/{case.token}")}
+    of_its = before.get(f"{jobs_base(name, root)}/{of_namespace}/{ACCEPTED}")
+    return {
+        notify_next_topic(name, root, namespace): {
+            key: value for key, value in (message.body() if message else {}).items() if key == "execution"
+        }
+        for namespace, message in zip(NAMESPACES, (answer, of_its), strict=True)
+    }
 
 
 @asynccontextmanager

@@ -1,21 +1,29 @@
 """`job watch`: when it is over, what it exits with, how it survives a broker's restart, what it shows."""
 
+import io
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tests.broker.cli.fakes import FakeConnection, FakeSession
 from thingjobs_broker.cli import causes as causes_module
 from thingjobs_broker.cli import watch as watching
 from thingjobs_broker.cli.errors import RefusedError, UnreachableError
 from thingjobs_broker.cli.exit_codes import ExitCode
+from thingjobs_broker.cli.output import Output
 from thingjobs_broker.cli.watch import watch
-from thingjobs_broker.cli.watch_display import progress_of, rollout_of, share_done
+from thingjobs_broker.cli.watch_display import LiveDisplay, progress_of, rollout_of, share_done
 from thingjobs_broker.cli.watched import Pace, Snapshot
 
 ARN = "arn:aws:iot:local:000000000000:thing/"
+SERVICE_TIME = 2_000_000_000.0
+"""2033: the clock here is another one."""
 
 
 def job(status: str, **counts: int) -> dict[str, Any]:
@@ -59,6 +67,8 @@ class Story:
             if isinstance(told, Exception):
                 raise told
             return {"job": told}
+        if operation == "DescribeClock":
+            return {"now": SERVICE_TIME, "isTestClock": True}
         if operation == "ListJobExecutionsForJob":
             wanted = members.get("status")
             shown = [e for e in self.executions if wanted in (None, e["jobExecutionSummary"]["status"])]
@@ -95,7 +105,7 @@ def _no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_job_is_over_when_nothing_more_can_happen(shown: dict[str, Any], is_over: bool) -> None:
     """A canceled job still waits for what devices are working on (control plane 2.4)."""
-    assert Snapshot(shown).is_over is is_over
+    assert Snapshot(shown, SERVICE_TIME).is_over is is_over
 
 
 @pytest.mark.asyncio
@@ -260,7 +270,7 @@ def test_steps_of_running_executions_count_as_fractions(
 ) -> None:
     """So that the bar of a job for one thing moves; what a device says cannot break it."""
     running = [execution("p", "IN_PROGRESS", step=step) for step in steps]
-    snapshot = Snapshot(job("IN_PROGRESS", **counts), tuple(running))
+    snapshot = Snapshot(job("IN_PROGRESS", **counts), SERVICE_TIME, tuple(running))
     assert (share_done(snapshot), snapshot.thing_count) == share
 
 
@@ -271,7 +281,7 @@ def test_a_rollout_tells_how_far_it_is_and_when_it_is_done() -> None:
     """The bar counts what is still to come; the other members of the details are no counters."""
     details = job("IN_PROGRESS", Succeeded=20, Queued=100)
     details["jobProcessDetails"]["processingTargets"] = ["arn:aws:iot:local:000000000000:thinggroup/g"]
-    snapshot = Snapshot(details, rollout=ROLLOUT)
+    snapshot = Snapshot(details, SERVICE_TIME, rollout=ROLLOUT)
     assert (snapshot.thing_count, snapshot.done_count) == (500, 20)
     assert rollout_of(ROLLOUT).startswith("rolled out to 120 of 500, 50 a minute, done 2023-11-14T")
     endless = {"things": 500, "notified": 120}
@@ -295,28 +305,70 @@ async def test_a_rollout_is_asked_for_while_it_goes_on(capsys: pytest.CaptureFix
     assert len(lines) == 3
 
 
+def after(seconds: float, done: int, **members: Any) -> Snapshot:
+    """What a look sees then, of 120 things."""
+    counts = {"Succeeded": done, "Queued": 120 - done}
+    return Snapshot(job("IN_PROGRESS", **counts), SERVICE_TIME + seconds, **members)
+
+
 def test_the_rate_is_that_of_the_last_minute() -> None:
     """Not of the first hour, in which nothing happened."""
     pace = Pace()
     assert pace.per_minute is None
-    pace.note(0, 0)
-    pace.note(1, 5)
+    pace.note(after(0, 0))
+    pace.note(after(1, 5))
     assert pace.per_minute is None
-    pace.note(10, 5)
+    pace.note(after(10, 5))
     assert pace.per_minute == 30
     for second in range(20, 3600, 10):
-        pace.note(second, 5)
+        pace.note(after(second, 5))
     assert pace.per_minute is None
-    pace.note(3600, 15)
+    pace.note(after(3600, 15))
     assert pace.per_minute == 10
+
+
+def test_a_clock_that_is_set_back_begins_a_new_rate() -> None:
+    """What was seen before would stay in sight until the clock is there again."""
+    pace = Pace()
+    for seconds, done in ((3600, 0), (3610, 10), (0, 10), (5, 20)):
+        pace.note(after(seconds, done))
+    assert pace.per_minute == 120
 
 
 def test_what_is_left_takes_as_long_as_the_rollout_at_least() -> None:
     """Fast devices do not make up for a slow rate; without an end in sight nothing is said."""
     pace = Pace()
-    pace.note(0, 0)
-    pace.note(60, 20)
-    queued = job("IN_PROGRESS", Succeeded=20, Queued=100)
-    assert pace.seconds_left(Snapshot(queued), 0) == 300
-    assert pace.seconds_left(Snapshot(queued, rollout={**ROLLOUT, "endsAt": 9000.0}), 0) == 9000
-    assert pace.seconds_left(Snapshot(queued, rollout={"things": 500, "notified": 120}), 0) is None
+    pace.note(after(0, 0))
+    pace.note(after(60, 20))
+    assert pace.seconds_left(after(60, 20)) == 300
+    late = {**ROLLOUT, "things": 120, "endsAt": SERVICE_TIME + 9000}
+    assert pace.seconds_left(after(60, 20, rollout=late)) == 8940
+    assert pace.seconds_left(after(60, 20, rollout={"things": 500, "notified": 120})) is None
+
+
+def test_the_times_on_the_screen_are_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laptop's clock may be wrong, and that of a service under test years away: age, rate and rest hold."""
+    output = Output(as_json=False)
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, color_system=None, width=120)
+    monkeypatch.setattr(output, "console", console)
+    begun = {"createdAt": SERVICE_TIME - 3600}
+    late = {**ROLLOUT, "things": 120, "endsAt": SERVICE_TIME + 60 + 7200}
+    with LiveDisplay(output) as display:
+        for snapshot in (after(0, 0), after(60, 20), after(60, 20, rollout=late)):
+            display.show(replace(snapshot, job={**snapshot.job, **begun}))
+    shown = written.getvalue()
+    assert re.findall(r"%\s+(\d.*?) *[\r\n]", shown)[:2] == ["1 h", "1 h 1 min"]
+    lefts = re.findall(r"20 a minute end, about (.*?) left", shown)
+    assert list(dict.fromkeys(lefts)) == ["5 min", "2 h"]
+
+
+@pytest.mark.asyncio
+async def test_lines_have_the_services_time(capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the events and of what the rollout tells; as JSON it is a member."""
+    story = Story(job("COMPLETED", Succeeded=1))
+    await watched(story)
+    shown = datetime.fromtimestamp(SERVICE_TIME, UTC).astimezone()
+    assert capsys.readouterr().out.startswith(f"{shown:%H:%M:%S}  COMPLETED")
+    await watched(story, as_json=True)
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["now"] == SERVICE_TIME

@@ -9,9 +9,9 @@ from tests.broker.core.test_why import PresenceWorld
 from tests.broker.core.world import DOCUMENT, MINUTE_MS, START_MS, START_S, picture
 from thingjobs_broker.cli.previewed import merged
 from thingjobs_broker.core import preview_walk
+from thingjobs_broker.core.forecast import followed
 from thingjobs_broker.core.paging import token_of
 from thingjobs_broker.core.ports import Presence, Rules
-from thingjobs_broker.core.preview import followed
 from thingjobs_broker.core.rollout import RolloutConfig
 from thingjobs_broker.core.schedule import MaintenanceWindow, SchedulingConfig, compiled
 
@@ -309,6 +309,52 @@ def test_a_rollout_under_way_is_done_when_it_is_said_to_be() -> None:
     assert world.control("DescribeJobRollout", jobId="j")["notified"] == 20
     world.advance(1)
     assert world.control("DescribeJobRollout", jobId="j") == {"isDone": True, "things": 25, "notified": 25}
+
+
+def test_a_rollout_under_way_tells_the_same_end_while_its_window_is_closed() -> None:
+    """The clock of its minutes stands still then (control plane 3.3): 100 s, then the rest from 22:20 on."""
+    world = GroupWorld(*numbered(4))
+    world.group("g", *numbered(4))
+    world.create_job(
+        "j",
+        "g",
+        targetSelection="CONTINUOUS",
+        jobExecutionsRolloutConfig={"maximumPerMinute": 1},
+        schedulingConfig={
+            "maintenanceWindows": [{"startTime": "cron(0/10 * * * ? *)", "durationInMinutes": 5}]
+        },
+    )
+    for wait_ms in (0, 70_000, 60_000, 200_000, 100_000):
+        world.advance(wait_ms)
+        assert world.control("DescribeJobRollout", jobId="j")["endsAt"] == START_S + 480
+    world.advance(50_000)
+    assert world.control("DescribeJobRollout", jobId="j")["isDone"]
+
+
+def test_a_rollout_between_two_slices_of_a_minute_goes_on_at_once() -> None:
+    """Without a limit all the rest is due now; with one what the minute still allows."""
+    for rate, wait_s in ((None, 0), (300, 60)):
+        world = GroupWorld(*numbered(600), rules=Rules(rollout_per_minute=rate), checked=False)
+        world.group("g", *numbered(600))
+        world.create_job("j", "g")
+        assert (world.made("j"), world.control("DescribeJobRollout", jobId="j")["endsAt"]) == (
+            250,
+            START_S + wait_s,
+        )
+        world.advance(1000 * wait_s)
+        assert world.made("j") == 600
+
+
+@pytest.mark.parametrize(("things", "per_minute"), [(400, 600), (499, 600), (500, 1000), (550, 1000)])
+def test_the_rate_that_is_told_is_that_after_the_minute_under_way(things: int, per_minute: int) -> None:
+    """600 are allowed in it; the rate rises if at least 500 are there to come (control plane 3.2)."""
+    world = GroupWorld(*numbered(things), checked=False)
+    world.group("g", *numbered(things))
+    criteria = {"numberOfNotifiedThings": 500}
+    rate = {"baseRatePerMinute": 600, "incrementFactor": 2, "rateIncreaseCriteria": criteria}
+    world.create_job("j", "g", jobExecutionsRolloutConfig={"exponentialRate": rate})
+    assert world.made("j") == 250
+    assert world.control("DescribeJobRollout", jobId="j")["perMinute"] == per_minute
 
 
 def test_a_rollout_that_has_not_begun_tells_when_it_will() -> None:

@@ -23,9 +23,9 @@ ONE_A_MINUTE = {"maximumPerMinute": 1}
 class PresenceWorld(GroupWorld):
     """A world whose broker tells who is connected; nothing is known of a thing that is not in `presence`."""
 
-    def __init__(self, *things: str, rules: Rules | None = None) -> None:
+    def __init__(self, *things: str, rules: Rules | None = None, **members: Any) -> None:
         self.presence: dict[str, Presence] = {}
-        super().__init__(*things, rules=rules)
+        super().__init__(*things, rules=rules, **members)
 
     def of(self, thing_name: str) -> Presence:
         return self.presence.get(thing_name, Presence())

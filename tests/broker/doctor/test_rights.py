@@ -26,6 +26,7 @@ from thingjobs_broker.doctor.findings import Problem
 
 pytestmark = pytest.mark.broker
 
+NS = "namespace-aws-gg-deployment"
 CONTROL = "$aws/control/ada"
 RIGHTS = ("forgery", "eavesdropping", "impersonation")
 
@@ -39,6 +40,11 @@ RIGHTS = ("forgery", "eavesdropping", "impersonation")
         ("pattern write $aws/things/%u/jobs/notify-next", {"forgery"}, "press-7/jobs/notify-next"),
         ("pattern write $aws/things/%u/jobs/start-next/+", {"forgery"}, "press-7/jobs/start-next/accepted"),
         ("pattern write $aws/things/%u/jobs/+/update/rejected", {"forgery"}, "/update/rejected"),
+        ("pattern write $aws/things/%u/jobs/+/+/get/accepted", {"forgery"}, f"{NS}/get/accepted"),
+        ("pattern write $aws/things/%u/jobs/+/+/update/rejected", {"forgery"}, f"{NS}/update/rejected"),
+        (f"pattern write $aws/things/%u/jobs/notify-{NS}", {"forgery"}, f"press-7/jobs/notify-{NS}"),
+        (f"pattern write $aws/things/%u/jobs/notify-next-{NS}", {"forgery"}, f"jobs/notify-next-{NS}"),
+        ("pattern write $aws/things/%u/jobs/+/+/", {"forgery"}, f"/notify-{NS}/"),
         ("pattern write $aws/events/#", {"forgery"}, "$aws/events/job/"),
         ("pattern write $aws/control/+/+/accepted", {"forgery"}, "/DescribeJob/accepted"),
         ("pattern read $aws/things/+/jobs/#", {"eavesdropping"}, f"$aws/things/{CANARY_THING}/jobs/"),
@@ -73,17 +79,22 @@ async def test_with_the_services_login_overheard_requests_are_found(tmp_path: Pa
 
 
 @pytest.mark.asyncio
-async def test_a_forged_notify_next_tells_the_truth(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("topic", "namespace"), [("notify-next", {}), (f"notify-next-{NS}", {"namespaceId": NS[10:]})]
+)
+async def test_a_forged_notify_next_tells_the_truth(
+    tmp_path: Path, topic: str, namespace: dict[str, str]
+) -> None:
     """A running agent that hears it, where rights are broken, must not drop what it does."""
     async with (
-        served(tmp_path, acl="pattern write $aws/things/%u/jobs/notify-next") as broker,
+        served(tmp_path, acl=f"pattern write $aws/things/%u/jobs/{topic}") as broker,
         peer(broker.port, f"{CONTROL}/+/+", username=OPERATOR, password=PASSWORD) as operator,
     ):
-        await create_job(operator, "job-1", DEVICE)
+        await create_job(operator, "job-1", DEVICE, **namespace)
         jobs = f"$aws/things/{DEVICE}/jobs"
         async with peer(broker.port, f"{jobs}/#", username=DEVICE, password=PASSWORD) as agent:
             assert (await findings(case(broker)))["forgery"].outcome == "failed"
-            heard = (await agent.until(f"{jobs}/notify-next"))[f"{jobs}/notify-next"]
+            heard = (await agent.until(f"{jobs}/{topic}"))[f"{jobs}/{topic}"]
     assert heard["execution"]["jobId"] == "job-1"
 
 
