@@ -1,16 +1,17 @@
 """Measures jobs for large groups: their creation, rollout, cancellation and deletion, and the pages of their
 executions.
 
-Each size runs in a process of its own, with the runner and a journal on a real disk, garbage collection as in
-the service. A pause is one turn of the event loop, in processor time of its thread, and in wall time in
-brackets. Then the embedded service: 100 devices that ask as fast as they are answered, without and with such
-work beside.
+Each size runs in a process of its own, with the runner and a journal on a real disk. Things and executions
+all come after the start, so that the garbage collector sees them; what was imported is frozen as in the
+service. A pause is one turn of the event loop, in processor time of its thread, and in wall time in brackets:
+what is longer there, others have taken. Then the embedded service with devices, see `scale_served`.
 """
 
 import argparse
 import asyncio
 import gc
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -18,15 +19,15 @@ import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import aiomqtt
 import msgspec
 
-from tests.benchmarks import load, servers
 from tests.benchmarks.load import BenchmarkError
+from tests.benchmarks.scale_served import served
+from tests.benchmarks.watched import Longest, Watch, WatchedLoop
 from tests.support import ROOT
 from thingjobs_broker import logs
 from thingjobs_broker.clock import SystemClock
@@ -45,15 +46,7 @@ SIZES = [1_000, 10_000, 100_000, 1_000_000]
 GROUP = "fleet"
 START_MS = 1_700_000_000_000
 PAGE = 250
-DEVICES = 100
 SERVED_THINGS = 100_000
-# Until the last answers have gone, so that nobody takes them for those of the next run.
-SETTLE_S = 1.0
-# The load generator has warmed up by then.
-HEAD_START_S = 1.5
-WORK_S_MAX = 120.0
-# As fast as possible; and devices are not kept from asking.
-ENVIRON = {"THINGJOBS_JOBS_ROLLOUT_PER_MINUTE": "0"}
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -66,7 +59,9 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What one size gave; `windows` and `window_max` are minutes of a rollout of 1,000 a minute."""
+    """What one size gave; `windows` and `window_max` are minutes of a rollout of 1,000 a minute,
+    `collection_ms` is the longest of the garbage collector, and `memory_mib` the most that the process had.
+    """
 
     executions: int
     create_cpu_ms: float
@@ -78,7 +73,10 @@ class Figures(msgspec.Struct, frozen=True):
     filtered_ms: float
     windows: int
     window_max: int
-    window_slice_ms: float
+    window_slice_cpu_ms: float
+    window_slice_wall_ms: float
+    collection_ms: float
+    memory_mib: int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,11 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.one:
         print(msgspec.json.encode(_one_size(options.one)).decode())
         return 0
-    for line in table([_in_a_process(count) for count in options.executions]):
+    for line in table([_in_a_process(count) for count in options.executions]) if options.executions else ():
         print(line, flush=True)
     if not options.without_service:
         with tempfile.TemporaryDirectory(prefix="thingjobs-scale-") as folder:
-            for line in served(Path(folder), options.rounds, options.seconds):
+            for line in served(Path(folder), fleet(SERVED_THINGS), GROUP, options.rounds, options.seconds):
                 print(line)
     return 0
 
@@ -112,43 +110,21 @@ def table(found: Sequence[Figures]) -> list[str]:
     """The figures as a table in Markdown."""
     head = ["executions", "CreateJob ms", *("rollout µs", "pause ms", "cancel µs", "pause ms")]
     head += ["delete µs", "pause ms", "page ms: first, middle, last", "filtered ms"]
-    head += ["1,000/min: minutes", "most in one", "slice ms"]
+    head += ["1,000/min: minutes", "most in one", "slice ms", "collection ms", "peak MiB"]
     lines = [f"| {' | '.join(head)} |", f"|{' ---: |' * len(head)}"]
     for one in found:
         cells = [f"{one.executions:,}", f"{one.create_cpu_ms:.1f} ({one.create_wall_ms:.1f})"]
         for work in (one.rollout, one.cancel, one.delete):
             cells += [f"{work.each_us:.1f}", f"{work.pause_cpu_ms:.1f} ({work.pause_wall_ms:.1f})"]
         cells += [", ".join(f"{page:.2f}" for page in one.page_ms), f"{one.filtered_ms:.2f}"]
-        cells += [f"{one.windows:,}", f"{one.window_max:,}", f"{one.window_slice_ms:.1f}"]
+        cells += [f"{one.windows:,}", f"{one.window_max:,}"]
+        cells += [f"{one.window_slice_cpu_ms:.1f} ({one.window_slice_wall_ms:.1f})"]
+        cells += [f"{one.collection_ms:.1f}", f"{one.memory_mib:,}"]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 # One size, at the level of the runner
-
-
-class WatchedLoop(asyncio.SelectorEventLoop):
-    """Keeps the longest turn: processor time of all callbacks of one, wall time from the end of its wait."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.longest_cpu = self.longest_wall = 0.0
-        self._woken_at = 0.0
-        selector = self._selector  # type: ignore[attr-defined]
-        select = selector.select
-
-        def watched(timeout: float | None = None) -> Any:
-            events = select(timeout)
-            self._woken_at = time.perf_counter()
-            return events
-
-        selector.select = watched
-
-    def _run_once(self) -> None:
-        began = time.thread_time()
-        super()._run_once()  # type: ignore[misc]
-        self.longest_cpu = max(self.longest_cpu, time.thread_time() - began)
-        self.longest_wall = max(self.longest_wall, time.perf_counter() - self._woken_at)
 
 
 class Everybody:
@@ -176,23 +152,39 @@ def fleet(things: int) -> State:
 
 def _one_size(count: int) -> Figures:
     logs.configure("warning", json_lines=False)
-    windows, window_max, window_slice_ms = paced(count)
-    state = fleet(count)
-    # As the service does after its recovery.
+    # As the service does after its recovery, of nothing.
     gc.collect()
     gc.freeze()
-    loop = WatchedLoop()
+    watch = Watch()
+    windows, window_max, slice_cpu_s, slice_wall_s = paced(count)
+    longest = watch.take()
+    # The state of that is garbage, all of it, which no state of the service ever is.
+    gc.collect()
+    watch.take()
+    state = fleet(count)
+    loop = WatchedLoop(watch)
     with tempfile.TemporaryDirectory(prefix="thingjobs-scale-") as folder:
         store = Store(OsFiles(), Path(folder))
         try:
-            found = loop.run_until_complete(_measured(loop, store, state, count))
+            found = loop.run_until_complete(_measured(watch, store, state, count))
         finally:
             loop.close()
             store.close()
-    return Figures(count, **found, windows=windows, window_max=window_max, window_slice_ms=window_slice_ms)
+    collection_ms = max(longest.collection_ms, *found.pop("collections_ms"))
+    memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return Figures(
+        count,
+        **found,
+        windows=windows,
+        window_max=window_max,
+        window_slice_cpu_ms=slice_cpu_s * 1000,
+        window_slice_wall_ms=slice_wall_s * 1000,
+        collection_ms=collection_ms,
+        memory_mib=memory_mib,
+    )
 
 
-async def _measured(loop: WatchedLoop, store: Store, state: State, count: int) -> dict[str, Any]:
+async def _measured(watch: Watch, store: Store, state: State, count: int) -> dict[str, Any]:
     failures: list[BaseException] = []
     clock = SystemClock(state.last_at_ms, state.last_start)
     runner = Runner(
@@ -204,15 +196,23 @@ async def _measured(loop: WatchedLoop, store: Store, state: State, count: int) -
     found: dict[str, Any] = {
         "create_cpu_ms": (time.thread_time() - cpu) * 1000,
         "create_wall_ms": (time.perf_counter() - wall) * 1000,
+        # Of building the fleet and creating the job, to begin with.
+        "collections_ms": [watch.take().collection_ms],
     }
-    found["rollout"] = await _work(loop, runner, count, lambda: state.jobs["J"].rollout is None)
+
+    async def work(is_done: Callable[[], bool]) -> Work:
+        done, longest = await _work(watch, runner, count, is_done)
+        found["collections_ms"].append(longest.collection_ms)
+        return done
+
+    found["rollout"] = await work(lambda: state.jobs["J"].rollout is None)
     assert len(state.jobs["J"].executions) == count
     found["page_ms"] = [_page(state, position) for position in (0, count // 2, count - PAGE)]
     found["filtered_ms"] = _page(state, 0, status="FAILED")
     await _asked(runner, "CancelJob", force=True)
-    found["cancel"] = await _work(loop, runner, count, lambda: state.jobs["J"].settled)
+    found["cancel"] = await work(lambda: state.jobs["J"].settled)
     await _asked(runner, "DeleteJob", force=True)
-    found["delete"] = await _work(loop, runner, count, lambda: "J" not in state.jobs)
+    found["delete"] = await work(lambda: "J" not in state.jobs)
     await runner.close()
     assert not failures, failures
     return found
@@ -237,14 +237,17 @@ async def _asked(runner: Runner, operation: str, **members: object) -> None:
         raise BenchmarkError(f"{operation} was refused: {answer}")
 
 
-async def _work(loop: WatchedLoop, runner: Runner, count: int, is_done: Callable[[], bool]) -> Work:
-    loop.longest_cpu = loop.longest_wall = 0.0
+async def _work(
+    watch: Watch, runner: Runner, count: int, is_done: Callable[[], bool]
+) -> tuple[Work, Longest]:
+    watch.take()
     cpu, wall = time.thread_time(), time.perf_counter()
     while not is_done():
         await asyncio.sleep(0.001)
     await runner.commits.drain()
     cpu, wall = time.thread_time() - cpu, time.perf_counter() - wall
-    return Work(cpu / count * 1e6, loop.longest_cpu * 1000, loop.longest_wall * 1000, count / wall)
+    longest = watch.take()
+    return Work(cpu / count * 1e6, longest.turn_cpu_ms, longest.turn_wall_ms, count / wall), longest
 
 
 def _page(state: State, position: int, **filters: str) -> float:
@@ -261,110 +264,26 @@ def _page(state: State, position: int, **filters: str) -> float:
     return statistics.median(took) * 1000
 
 
-def paced(count: int) -> tuple[int, int, float]:
+def paced(count: int) -> tuple[int, int, float, float]:
     """A rollout at 1,000 a minute with a clock moved by hand: minutes, most in one, the longest slice in
-    ms.
+    seconds, of the processor and of the wall clock.
     """
     service = _service(fleet(count), PER_MINUTE_MAX)
     request = json.dumps({"jobId": "J", "targets": [GROUP], "document": "{}"}).encode()
     service.execute("CreateJob", request, "ada", START_MS)
     job, now_ms = service.state.jobs["J"], START_MS
-    created, longest, most, windows = 0, 0.0, 0, 0
+    created, longest_cpu, longest_wall, most, windows = 0, 0.0, 0.0, 0, 0
     while job.rollout is not None:
         windows += 1
         while (due_ms := service.next_deadline_ms()) is not None and due_ms <= now_ms:
-            began = time.thread_time()
+            cpu, wall = time.thread_time(), time.perf_counter()
             pack(service.fire_timers(now_ms).records)
-            longest = max(longest, time.thread_time() - began)
+            longest_cpu = max(longest_cpu, time.thread_time() - cpu)
+            longest_wall = max(longest_wall, time.perf_counter() - wall)
         most, created = max(most, len(job.executions) - created), len(job.executions)
         now_ms += WINDOW_MS
     assert created == count
-    return windows, most, longest * 1000
-
-
-# The embedded service
-
-
-def served(folder: Path, rounds: int, seconds: int) -> list[str]:
-    """What the devices get while a job of 100,000 is rolled out, canceled, deleted, and without that."""
-    program = load.build(folder)
-    results: dict[str, list[tuple[load.Result, load.Result]]] = {}
-    for number in range(rounds):
-        data_dir = folder / f"data-{number}"
-        data_dir.mkdir(mode=0o700)
-        store = Store(OsFiles(), data_dir)
-        store.write_snapshot(fleet(SERVED_THINGS))
-        store.close()
-        with servers.jobs_service(folder, DEVICES, data_dir=data_dir, environ=ENVIRON) as server:
-            for what, pair in asyncio.run(_served(program, server, seconds)).items():
-                results.setdefault(what, []).append(pair)
-    lines = ["", "| work beside | requests/s | without | ratio | p99 ms | without |", f"|{' ---: |' * 6}"]
-    for what, pairs in results.items():
-        ratio = statistics.median(during.per_s / alone.per_s for alone, during in pairs)
-        cells = [
-            f"{statistics.median(getattr(pair[side], name) for pair in pairs):,.{digits}f}"
-            for name, digits in (("per_s", 0), ("p99_ms", 1))
-            for side in (1, 0)
-        ]
-        lines.append(f"| {' | '.join([what, *cells[:2], f'{ratio:.2f}', *cells[2:]])} |")
-    return lines
-
-
-async def _served(
-    program: Path, server: servers.Server, seconds: int
-) -> dict[str, tuple[load.Result, load.Result]]:
-    options = ("-n", str(DEVICES), "-x", servers.THING_PREFIX)
-
-    async def run(work: Awaitable[object] | None = None) -> load.Result:
-        await asyncio.sleep(SETTLE_S)
-        running = asyncio.create_task(
-            asyncio.to_thread(load.run, program, "cycle", server.port, *options, seconds=seconds)
-        )
-        await asyncio.sleep(HEAD_START_S)
-        if work is not None:
-            await work
-        result = await running
-        if result.complaints():
-            raise BenchmarkError(", ".join(result.complaints()))
-        return result
-
-    steps: dict[str, tuple[str, dict[str, object]]] = {
-        "rollout": ("CreateJob", {"targets": [GROUP], "document": "{}"}),
-        "cancel": ("CancelJob", {"force": True}),
-        "delete": ("DeleteJob", {"force": True}),
-    }
-    found: dict[str, tuple[load.Result, load.Result]] = {}
-    async with aiomqtt.Client("127.0.0.1", server.port, identifier="benchmark-work") as client:
-        await client.subscribe("$aws/control/benchmark-work/+/+", qos=1)
-        for what, (operation, members) in steps.items():
-            alone = await run()
-            during = await run(_call(client, operation, **members))
-            if _is_done(what, await _call(client, "DescribeJob")):
-                raise BenchmarkError(f"the {what} was over before the measurement")
-            found[what] = alone, during
-            async with asyncio.timeout(WORK_S_MAX):
-                while not _is_done(what, await _call(client, "DescribeJob")):
-                    await asyncio.sleep(0.2)
-    return found
-
-
-async def _call(client: aiomqtt.Client, operation: str, **members: object) -> dict[str, Any]:
-    request = json.dumps({"jobId": "large"} | members)
-    await client.publish(f"$aws/control/benchmark-work/{operation}", request)
-    async with asyncio.timeout(servers.REPLY_TIME_S_MAX):
-        while True:
-            reply = await anext(client.messages)
-            outcome = reply.topic.value.rpartition("/")[2]
-            if outcome in ("accepted", "rejected"):
-                return {"outcome": outcome, **json.loads(bytes(reply.payload))}
-
-
-def _is_done(what: str, answer: dict[str, Any]) -> bool:
-    if what == "delete":
-        return bool(answer["outcome"] == "rejected")
-    counts = answer["job"]["jobProcessDetails"]
-    reached = "numberOfQueuedThings" if what == "rollout" else "numberOfCanceledThings"
-    return bool(counts[reached] == SERVED_THINGS)
+    return windows, most, longest_cpu, longest_wall
 
 
 if __name__ == "__main__":

@@ -91,15 +91,16 @@ def jobs_service(
     with_http: bool = False,
     data_dir: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    program: Sequence[str] = (),
 ) -> Iterator[Server]:
     """`thingjobs up` as a user starts it, journal and all, with one job for each device.
 
     A few devices that ask as fast as they can stand for many: they are `limited` only on demand. Not `synced`
     it loses what it accepted when the power fails, to see what syncing costs. It begins with what is in
-    `data_dir`.
+    `data_dir`. `program` takes the place of `thingjobs`.
     """
     port = free_port()
-    program = [str(thingjobs())] if synced else [sys.executable, "-m", "tests.benchmarks.unsynced"]
+    program = program or [str(thingjobs())] if synced else [sys.executable, "-m", "tests.benchmarks.unsynced"]
     command = [*program, "up", "--anonymous", "--listen", f"127.0.0.1:{port}"]
     data_dir = data_dir or folder / f"data-{uuid.uuid4().hex}"
     environ = {**(environ or {}), **({} if limited else {"THINGJOBS_LIMITS_REQUESTS_PER_SECOND": "0"})}

@@ -1,5 +1,6 @@
 """The benchmark itself: figures are counted right, bad ones are refused, and the load generator works."""
 
+import gc
 import re
 import subprocess
 from argparse import Namespace
@@ -9,7 +10,8 @@ import msgspec
 import pytest
 
 from tests.benchmarks import __main__ as bench
-from tests.benchmarks import abuse, load, recovery, scale, servers
+from tests.benchmarks import abuse, load, recovery, scale, scale_served, servers
+from tests.benchmarks.watched import Longest, Watch
 from tests.support import free_port, require_program
 
 SOUND = load.Result("rr", 100, 1, 1000, 1, 2, 3, 4000, 0, 0, 0, 0, 0.1, 20, 120, [90, 5])
@@ -171,10 +173,44 @@ def test_wrong_options_of_the_load_generator_are_refused(program: Path, argument
     assert done.stderr.count("\n") == 1
 
 
+def run_of(per_s: float, turn_ms: float = 1.0) -> scale_served.Run:
+    """A run with that rate and that longest turn."""
+    return scale_served.Run(result(per_s=per_s), Longest(turn_ms, 2 * turn_ms, 0.5))
+
+
+def test_a_run_with_work_is_compared_with_the_mean_of_those_around_it() -> None:
+    """A machine that grows slower meanwhile is not the work's fault; by how much is told."""
+    step = scale_served.Step(run_of(1200), run_of(900), run_of(800))
+    assert (step.alone_per_s, step.ratio, step.drift) == (1000, 0.9, 1.5)
+
+
+def test_devices_served_are_shown_by_medians_with_their_spread_and_the_longest_pause() -> None:
+    """Rates and ratios are medians of the rounds; of pauses none is forgiven."""
+    steps = [scale_served.Step(run_of(100), run_of(per_s, per_s), run_of(100)) for per_s in (90, 10, 80)]
+    row = scale_served._table({"rollout": steps})[-1].strip("| ").split(" | ")
+    assert row[:6] == ["rollout", "80", "100", "0.80", "0.10 to 0.90", "0%"]
+    assert row[8:12] == ["90.0 (180.0)", "1.0 (2.0)", "0.5", "0.5"]
+
+
+def test_a_watch_keeps_the_longest_and_begins_anew() -> None:
+    """Turns as they are told, collections as they happen."""
+    watch = Watch()
+    try:
+        watch.turned(0.002, 0.005)
+        watch.turned(0.003, 0.004)
+        gc.collect()
+    finally:
+        gc.callbacks.remove(watch._collecting)
+    longest = watch.take()
+    assert (longest.turn_cpu_ms, longest.turn_wall_ms) == (3, 5)
+    assert longest.collection_ms > 0
+    assert watch.take() == Longest()
+
+
 @pytest.mark.broker
 def test_large_jobs_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """A small one through all of it; no minute has more than its thousand."""
     assert scale.main(["--executions", "2000", "--without-service"]) == 0
     row = capsys.readouterr().out.splitlines()[-1]
     assert row.startswith("| 2,000 | ")
-    assert row.split(" | ")[-3:-1] == ["2", "1,000"]
+    assert row.split(" | ")[-5:-3] == ["2", "1,000"]
