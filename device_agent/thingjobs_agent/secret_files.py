@@ -13,7 +13,7 @@ FILE_BYTES_MAX: Final = 64 * 1024
 
 
 def read_text(name: str, key: str) -> str:
-    """Return a file's text; `key` is the setting that names it.
+    """Return a file's text, of a large one the beginning; `key` is the setting that names it.
 
     Raises:
         UsageError: it cannot be read.
@@ -21,7 +21,7 @@ def read_text(name: str, key: str) -> str:
     """
     try:
         with Path(name).open(encoding="utf-8") as file:
-            return file.read(FILE_BYTES_MAX)
+            return file.read(FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{key} {name} cannot be read: {getattr(error, 'strerror', None) or error}"
@@ -32,11 +32,14 @@ def read_private(name: str, key: str) -> str:
     """Return the text of a file that holds a secret.
 
     Raises:
-        UsageError: it cannot be read, or others can read or replace it.
+        UsageError: it cannot be read, is too large, or others can read or replace it.
 
     """
     text = read_text(name, key)
     check_private(name, key)
+    if len(text) > FILE_BYTES_MAX:
+        # In part, a list of what must not be shown would be none.
+        raise UsageError(f"{key} {name} is larger than {FILE_BYTES_MAX // 1024} KiB")
     return text
 
 

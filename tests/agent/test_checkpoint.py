@@ -169,3 +169,12 @@ def test_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateDirectoryError, match="choose another with --state-dir"):
         Store(tmp_path / "file" / "state").prepare()
+
+
+def test_directory_that_was_there_is_closed_to_others(tmp_path: Path) -> None:
+    """One made by hand is as private as our own."""
+    made = Store(tmp_path / "state")
+    made.directory.mkdir(mode=0o755)
+    made.prepare()
+    assert made.directory.stat().st_mode & 0o777 == 0o700
+    made.close()

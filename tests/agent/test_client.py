@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from thingjobs_agent import client
 from thingjobs_agent.client import MqttClient, SubscribeError, backoff_seconds, end
 from thingjobs_agent.config import Settings, broker_of
 from thingjobs_agent.logs import Log
@@ -99,3 +100,34 @@ async def test_granted_subscriptions_are_enough_at_any_qos(codes: list[int]) -> 
     """A broker may grant less than QoS 1; after each connect the agent asks anyway."""
     broker: Any = Granting(codes)
     await client_of()._subscribe(broker)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("stable_seconds", "expected"), [(1e9, [0.5, 1.0, 2.0, 4.0]), (0.0, [0.5, 0.5, 0.5, 0.5])]
+)
+async def test_waits_grow_unless_connections_last(
+    monkeypatch: pytest.MonkeyPatch, stable_seconds: float, expected: list[float]
+) -> None:
+    """A broker that ends connections at once is not hammered; after a good one the backoff begins anew."""
+    made, waits = client_of(), list[float]()
+
+    async def connection() -> str:
+        return "refused"
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == len(expected):
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(client, "STABLE_SECONDS", stable_seconds)
+    monkeypatch.setattr(made, "_connection", connection)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await made.run()
+    assert waits == expected
+
+
+def test_weeks_without_a_broker_are_no_fault() -> None:
+    """Doubled without end, the wait would become a number that no float holds."""
+    assert backoff_seconds(100_000, 0.0) == 64.0

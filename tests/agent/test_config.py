@@ -153,3 +153,21 @@ def test_durations_reach_the_machine_in_milliseconds() -> None:
 def test_directories_become_absolute() -> None:
     """Handlers run in another directory than the agent."""
     assert absolute("x/../y") == Path.cwd() / "y"
+
+
+def test_limits_are_those_that_were_set() -> None:
+    """None of them is left at its default."""
+    limits = Settings(
+        heartbeat_seconds=11, reboots_max=7, reboot_wait_seconds=13, legacy_std_err=True
+    ).limits()
+    assert (limits.heartbeat_ms, limits.reboots_max, limits.reboot_wait_ms) == (11_000, 7, 13_000)
+    assert limits.is_std_err_strict
+
+
+def test_certificate_that_holds_its_key_is_private(tmp_path: Path) -> None:
+    """Without tls_key_file the key stands in the certificate's file."""
+    path = tmp_path / "device.pem"
+    path.write_text("both")
+    path.chmod(0o644)
+    with pytest.raises(UsageError, match=r"which holds the key as well, .* can be read or written by others"):
+        broker_of(Settings(thing="press-7", broker="mqtts://b", tls_cert_file=str(path)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from thingjobs_agent import driver
+from thingjobs_agent import driver, kin
 from thingjobs_agent.checkpoint import Store
 from thingjobs_agent.config import load_config
 from thingjobs_agent.driver import Driver
@@ -17,10 +17,12 @@ from thingjobs_agent.events import Command, Stop, StoreCheckpoint
 from thingjobs_agent.local_link import LocalLink
 from thingjobs_agent.logs import Log
 from thingjobs_agent.notify import Notifier
-from thingjobs_agent.work import Checkpoint, Phase
+from thingjobs_agent.work import Checkpoint, Identity, Phase, Report
+from thingjobs_protocol.status import JobExecutionStatus
 
 pytestmark = pytest.mark.asyncio
 
+DONE_WELL = Report(JobExecutionStatus.SUCCEEDED, {})
 COMMANDS: list[Command] = [StoreCheckpoint(Checkpoint("J1", 1, 1, Phase.RUNNING)), Stop()]
 
 
@@ -88,3 +90,32 @@ async def test_fault_of_a_task_stops_the_agent(store: FullDisk) -> None:
     agent = made._start_agent()
     with pytest.raises(RuntimeError, match="a fault"):
         await made._next(agent)
+
+
+async def test_boot_is_named_by_the_kernel(
+    store: FullDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 9: that the device went down is not guessed from the agent's own life."""
+    monkeypatch.setattr(driver, "BOOT_ID_PATH", tmp_path / "boot_id")
+    (tmp_path / "boot_id").write_text("boot-1\n")
+    assert driver_of(store)._start_agent()._machine.boot_id == "boot-1"
+
+
+@pytest.mark.parametrize(("phase", "expected"), [(Phase.RUNNING, ["J1"]), (Phase.DONE, [])])
+async def test_start_clears_up_after_an_interrupted_job_alone(
+    store: FullDisk, monkeypatch: pytest.MonkeyPatch, phase: Phase, expected: list[str]
+) -> None:
+    """What a finished job left running on purpose lives on; files of other jobs go."""
+    killed: list[str] = []
+
+    def kill(_: Path, identity: Identity) -> int:
+        killed.append(identity.job_id)
+        return 1
+
+    monkeypatch.setattr(kin, "kill_leftovers", kill)
+    store.store(Checkpoint("J1", 1, 1, phase, report=DONE_WELL if phase is Phase.DONE else None))
+    for name in ("J1-1", "J0-1"):
+        (store.directory / "work" / name).mkdir(parents=True)
+    driver_of(store)._start_agent()
+    assert killed == expected
+    assert [path.name for path in (store.directory / "work").iterdir()] == ["J1-1"]

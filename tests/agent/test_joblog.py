@@ -73,3 +73,11 @@ def test_log_that_cannot_be_opened_costs_nothing(tmp_path: Path) -> None:
     log = JobLog(log_path(tmp_path, "J1", 1))
     log.write(b"lost")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_new_log_makes_room_among_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to ask for it: the disk of a device is small."""
+    monkeypatch.setattr(joblog, "JOBS_MAX", 2)
+    for number in range(4):
+        JobLog(log_path(tmp_path, f"J{number}", 1)).close()
+    assert len(list((tmp_path / "logs").iterdir())) == 2

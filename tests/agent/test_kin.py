@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -115,3 +116,19 @@ def test_system_without_proc_has_no_kin(tmp_path: Path) -> None:
     """Nothing is guessed."""
     assert Kin(tmp_path, J1, tmp_path / "proc").alive(1) == []
     assert kill_leftovers(tmp_path, None, tmp_path / "proc") == 0
+
+
+def test_leftovers_of_another_attempt_live_on(tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:
+    """A retry is another execution of the same job."""
+    started.append(sleeper(tmp_path, Identity("J1", 2, 1)))
+    assert kill_leftovers(tmp_path, J1) == 0
+    assert started[0].poll() is None
+
+
+def test_any_name_of_a_process_is_read(tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:
+    """A handler chooses its name; parentheses in it must not hide it."""
+    program = tmp_path / "a) Z 1 (b"
+    shutil.copy("/bin/sleep", program)
+    kin = Kin(tmp_path, J1)
+    started.append(subprocess.Popen([str(program), "60"]))
+    assert pids(kin.alive()) == [started[0].pid]

@@ -76,3 +76,10 @@ def test_any_text_becomes_plain(text: str) -> None:
     """As above, for texts."""
     for clean in (printable(text), last_part(text), first_part(text)):
         assert not clean or is_plain_text(clean)
+
+
+def test_cut_inside_a_character_leaves_no_broken_one() -> None:
+    """The kept bytes may begin with the rest of a character."""
+    tail = Tail()
+    tail.feed(("é" * 3000 + " " * 4001).encode())
+    assert tail.text() == "[...] " + "é" * 47

@@ -384,3 +384,14 @@ async def test_wish_of_a_handler_is_read_at_its_end(tmp_path: Path, text: str, e
     """What is to happen before the next step; nothing but the two words means anything."""
     redirect = '"$THINGJOBS_THEN_FILE"' if text.startswith("ln") else '>"$THINGJOBS_THEN_FILE"'
     assert (await ended(tmp_path, f"{text} {redirect}")).then == expected
+
+
+async def test_first_grace_period_counts(tmp_path: Path) -> None:
+    """A second stop does not prolong the first."""
+    handler = Handler(tmp_path, "trap '' TERM; echo up; while :; do sleep 0.05; done")
+    task = asyncio.create_task(handler.run())
+    await wait_until(lambda: bool(handler.output))
+    handler.process.stop(0.1)
+    handler.process.stop(60)
+    async with asyncio.timeout(20):
+        assert (await task).signal_number == signal.SIGKILL

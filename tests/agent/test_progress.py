@@ -62,3 +62,10 @@ def test_only_changes_are_told() -> None:
 def test_any_bytes_give_details_the_service_accepts(data: bytes) -> None:
     """Data plane 2.2: keys and values within their limits, whatever the handler wrote."""
     assert checked_status_details(details(data + b"\n")) is not None
+
+
+def test_secrets_are_hidden_and_long_lines_passed_over() -> None:
+    """Details leave the device; a line that came whole is held to the limit as well."""
+    progress = Progress(lambda text: text.replace("hunter22", "[hidden]"))
+    progress.feed(b"a=hunter22\nb=" + b"x" * (16 * 1024) + b"\nc=1\n")
+    assert progress.details == {"a": "[hidden]", "c": "1"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from thingjobs_agent.events import Accepted, Rejected, Send
 from thingjobs_agent.requests import Requests, backoff_ms
 from thingjobs_protocol.messages import (
@@ -99,3 +101,20 @@ def test_newer_request_takes_the_place_of_the_older() -> None:
     assert older != newer
     assert not requests.settle(accepted(older), 0)
     assert requests.settle(accepted(newer), 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_settled"),
+    [
+        ("RequestThrottled", False),
+        ("InternalError", False),
+        ("VersionMismatch", True),
+        ("InvalidRequest", True),
+    ],
+)
+def test_only_two_refusals_are_temporary(code: str, is_settled: bool) -> None:
+    """Data plane 3.5: the others would be the same the next time."""
+    requests = Requests("t", lambda: 0)
+    token = put(requests)
+    assert requests.settle(rejected(code, token), 0) is is_settled
+    assert (UPDATE in requests) is not is_settled

@@ -141,3 +141,19 @@ def test_shutdown_with_a_report_in_hand_keeps_it() -> None:
     made.is_link_deaf = False
     made.boot().connect()
     assert made.service.of("J1").status is Status.SUCCEEDED
+
+
+def test_gone_without_a_state_is_gone() -> None:
+    """Data plane 3.5: a job that was deleted is not reported a second time, without its details."""
+    made = finished("ResourceNotFound").exit(0)
+    assert made.take_log().count("send UpdateJobExecution SUCCEEDED") == 1
+
+
+def test_result_waits_for_the_describe_after_a_connect() -> None:
+    """Data plane 1.5: what is known about the service is known for one connection only."""
+    made = finished()
+    made.disconnect()
+    made.is_link_deaf = True
+    made.connect()
+    made.exit(0)
+    assert "send UpdateJobExecution SUCCEEDED" not in made.take_log()
