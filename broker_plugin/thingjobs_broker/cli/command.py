@@ -4,6 +4,7 @@ Every client command takes the same options after its own; every error becomes o
 """
 
 import asyncio
+import errno
 import inspect
 import os
 import sys
@@ -89,16 +90,27 @@ def end(work: Callable[[], ExitCode | None]) -> None:
     """Do the work and leave with its exit code; an error is one line on standard error, Ctrl-C is none."""
     try:
         code = work() or ExitCode.OK
+        sys.stdout.flush()
     except CliError as error:
         complain(str(error))
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # What is still buffered must not fail again when the interpreter flushes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = ExitCode.BROKEN_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        complain(f"cannot write to {error.filename or 'standard output'}: {error.strerror}")
+        code = ExitCode.LOCAL_FILE
     raise typer.Exit(int(code))
+
+
+def _drop_output() -> None:
+    """What is still buffered must not fail again when the interpreter flushes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(command: ClientCommand, own: dict[str, Any], common: dict[str, Any]) -> ExitCode | None:

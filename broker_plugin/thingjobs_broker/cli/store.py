@@ -4,9 +4,10 @@ Check and export change nothing; repair says what it cuts and keeps a copy; impo
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
@@ -127,7 +128,7 @@ def _check(data_dir: Path, output: Output) -> ExitCode:
 def _repair(data_dir: Path, output: Output, *, yes: bool) -> ExitCode:
     from thingjobs_broker.cli.store_progress import counted_files
     from thingjobs_broker.store.files import OsFiles
-    from thingjobs_broker.store.repair import carry_out, plan
+    from thingjobs_broker.store.repair import CopyFailed, carry_out, plan
 
     aside = data_dir / f"repair-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with _held(data_dir):
@@ -140,7 +141,12 @@ def _repair(data_dir: Path, output: Output, *, yes: bool) -> ExitCode:
                 output.line(f"begin a new journal with entry {wanted.position + 1}")
         # Said before it is done, in this order.
         if wanted.is_needed and yes:
-            carry_out(OsFiles(), data_dir, wanted, aside)
+            try:
+                carry_out(OsFiles(), data_dir, wanted, aside)
+            except CopyFailed:
+                with suppress(OSError):
+                    aside.rmdir()
+                raise
     done = wanted.is_needed and yes
     if output.as_json:
         output.document(
@@ -288,7 +294,11 @@ def _counts(state: "State") -> dict[str, int]:
 
 
 def _in_words(state: "State") -> str:
-    return ", ".join(f"{count} {what}" for what, count in _counts(state).items())
+    return ", ".join(_counted(count, what) for what, count in _counts(state).items())
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what.removesuffix('s') if count == 1 else what}"
 
 
 def _tell(output: Output, what: str, state: "State") -> None:
@@ -308,7 +318,7 @@ def _show_examination(output: Output, data_dir: Path, found: "Examination") -> N
         verdict = f"DAMAGED, {snapshot.damage}" if snapshot.damage else "whole"
         output.line(printable(f"snapshot of entry {snapshot.position}: {verdict}"))
     spare = "DAMAGED before the newest snapshot" if found.spare_problem else "whole"
-    journal = found.problem or f"{spare}, {found.segments} segments up to entry {found.position}"
+    journal = found.problem or f"{spare}, {_counted(found.segments, 'segments')} up to entry {found.position}"
     output.line(printable(f"journal: {journal}"))
     if found.spare_problem is not None:
         # A repair cannot help: nothing has to be cut for a service to start.
@@ -317,12 +327,16 @@ def _show_examination(output: Output, data_dir: Path, found: "Examination") -> N
             printable(f"journal: {place}; only an older snapshot would need it, and a start does not")
         )
     if found.torn_tail is not None:
-        cut = f"{found.torn_tail.bytes_cut} bytes of an append that did not finish; a start cuts them off"
-        output.line(printable(f"journal: {cut}"))
+        cut = f"{found.torn_tail.bytes_cut} bytes of an append that did not finish"
+        fate = "" if found.state is None else "; a start cuts them off"
+        output.line(printable(f"journal: {cut}{fate}"))
     if found.state is not None:
         output.line(printable(f"a service would start from {data_dir} with {_in_words(found.state)}"))
     else:
-        output.line(printable(f"a service would not start from {data_dir}; see `thingjobs store repair`"))
+        command = f"thingjobs store repair --data-dir {shlex.quote(str(data_dir))}"
+        output.line(
+            printable(f"a service would not start from {data_dir}; `{command}` says what it would cut")
+        )
 
 
 def _examination(data_dir: Path, found: "Examination") -> dict[str, Any]:

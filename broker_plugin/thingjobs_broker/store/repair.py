@@ -7,6 +7,7 @@ damage. Whatever is cut or set aside is copied before.
 from __future__ import annotations
 
 from bisect import bisect_right
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from thingjobs_broker.core.state import State
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 class NothingToKeep(StoreError):
     """There is no whole snapshot and no journal from the beginning: no state can be told."""
+
+
+class CopyFailed(StoreError):
+    """What is to be cut could not be copied before, and so nothing was."""
 
 
 class Cut(NamedTuple):
@@ -93,7 +98,7 @@ def plan(files: Files, data_dir: Path) -> Plan:
         )
     begin_anew = position < base
     if begin_anew:
-        reason = f"does not connect with the snapshot of entry {base}"
+        reason = f"does not connect with the snapshot of entry {base}; its entries after that are lost"
         cuts += [Cut(segment_path(directory, first), None, reason) for first in segments]
     elif damage is not None:
         reason = f"{damage.reason}; entries from {position + 1} on are lost"
@@ -108,12 +113,25 @@ def carry_out(files: Files, data_dir: Path, wanted: Plan, aside: Path) -> None:
     """Copy every file that loses something to the directory `aside`, which is made, then cut.
 
     The last segment goes first, so that an interruption leaves damage that is still seen as such.
+
+    Raises:
+        CopyFailed: the disk has no room for the copies, or refuses; nothing has changed.
+        OSError: the disk refuses to be changed.
+
     """
-    files.make_directory(aside)
-    files.sync_directory(aside.parent)
-    for cut in wanted.cuts:
-        _copy(files, cut.path, aside / cut.path.name)
-    files.sync_directory(aside)
+    try:
+        files.make_directory(aside)
+        files.sync_directory(aside.parent)
+        for cut in wanted.cuts:
+            _copy(files, cut.path, aside / cut.path.name)
+        files.sync_directory(aside)
+    except OSError as error:
+        for cut in wanted.cuts:
+            with suppress(OSError):
+                files.remove(aside / cut.path.name)
+        raise CopyFailed(
+            f"{aside}: {error.strerror}; nothing was cut, because no copy can be kept"
+        ) from error
     for cut in reversed(wanted.cuts):
         if cut.offset is None:
             files.remove(cut.path)

@@ -1,5 +1,6 @@
 """`thingjobs store`: what it shows, what it changes, what it ends with."""
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from thingjobs_broker.cli.main import app
 from thingjobs_broker.cli.output import Output
 from thingjobs_broker.core.records import Record, ThingCreated
 from thingjobs_broker.core.state import State
-from thingjobs_broker.store.files import OsFiles
+from thingjobs_broker.store.files import OsFile, OsFiles
 from thingjobs_broker.store.lock import DataDirectoryLock
 from thingjobs_broker.store.record_codec import pack
 from thingjobs_broker.store.store import Store
@@ -81,6 +82,7 @@ def test_check_of_a_sound_store_changes_nothing_and_ends_with_0(tmp_path: Path) 
     done = run("check", "--data-dir", str(tmp_path / "data"))
     assert done.exit_code == ExitCode.OK
     assert "2 things, 2 jobs, 3 executions" in done.output
+    assert "1 segment up to" in done.output
     assert contents(tmp_path / "data") == before
     found = json.loads(run("check", "--data-dir", str(tmp_path / "data"), "--json").output)
     assert (found["ok"], found["startable"], found["problem"]) == (True, True, None)
@@ -96,7 +98,7 @@ def test_check_names_file_and_offset_of_damage_and_ends_with_1(tmp_path: Path) -
     done = run("check", "--data-dir", str(tmp_path / "data"))
     assert done.exit_code == ExitCode.NOT_SUCCEEDED
     assert "00000000000000000001.log: offset" in done.output
-    assert "thingjobs store repair" in done.output
+    assert f"`thingjobs store repair --data-dir {tmp_path / 'data'}` says what it would cut" in done.output
     assert contents(tmp_path / "data") == before
     found = json.loads(run("check", "--data-dir", str(tmp_path / "data"), "--json").output)
     assert (found["ok"], found["startable"]) == (False, False)
@@ -149,6 +151,39 @@ def test_repair_says_what_it_would_cut_and_cuts_only_with_yes(tmp_path: Path) ->
     assert run("check", "--data-dir", str(data_dir)).exit_code == ExitCode.OK
     again = run("repair", "--data-dir", str(data_dir), "--yes")
     assert (again.exit_code, again.output) == (ExitCode.OK, "nothing to repair\n")
+
+
+def test_a_repair_without_room_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No copies, no cut; nor does a directory for copies stay behind, however often it is tried."""
+    data_dir = tmp_path / "data"
+    filled(data_dir)
+    damage(data_dir, b"J2")
+    before = contents(data_dir)
+
+    def is_full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(OsFile, "write", is_full)
+    done = run("repair", "--data-dir", str(data_dir), "--yes")
+    assert done.exit_code == ExitCode.LOCAL_FILE
+    assert "No space left on device; nothing was cut" in done.output
+    assert (contents(data_dir), list(data_dir.glob("repair-*"))) == (before, [])
+
+
+def test_a_torn_tail_is_promised_to_nobody_who_cannot_start(tmp_path: Path) -> None:
+    """A start cuts it off, where there is one."""
+    filled(tmp_path / "data")
+    (journal,) = (tmp_path / "data" / "journal").glob("*.log")
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b"torn")
+    assert (
+        "4 bytes of an append that did not finish; a start"
+        in run("check", "--data-dir", str(tmp_path / "data")).output
+    )
+    journal.write_bytes(whole[:100])
+    said = run("check", "--data-dir", str(tmp_path / "data")).output
+    assert "would not start" in said
+    assert "of an append that did not finish\n" in said
 
 
 def test_repair_as_json_is_one_document(tmp_path: Path) -> None:

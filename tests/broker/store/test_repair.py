@@ -1,5 +1,6 @@
 """Check and repair: what is found, what is cut, and that a service starts afterwards from what was kept."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from thingjobs_broker.core.records import ExecutionDeleted
 from thingjobs_broker.store.errors import JournalContradicts, JournalCorrupt, StoreError
 from thingjobs_broker.store.examine import examine, holds_store
 from thingjobs_broker.store.record_codec import pack
-from thingjobs_broker.store.repair import NothingToKeep, carry_out, plan
+from thingjobs_broker.store.repair import CopyFailed, NothingToKeep, carry_out, plan
 from thingjobs_broker.store.store import Store
 
 ASIDE = Path("/disk/aside")
@@ -120,6 +121,7 @@ def test_damage_before_the_snapshot_costs_what_came_after_it(monkeypatch: pytest
     disk.corrupt(segments(disk)[0], disk.read(segments(disk)[0]).index(b"J1"))
     with pytest.raises(JournalCorrupt):
         reopened(disk).load()
+    assert "its entries after that are lost" in plan(disk, disk.root).cuts[0].reason
     store = repaired(disk)
     assert picture(store.load()) == pictures[4]
     store.append([pack([])])
@@ -182,6 +184,21 @@ def test_a_journal_that_is_gone_begins_anew_after_the_snapshot() -> None:
         reopened(disk).load()
     disk.remove(segments(disk)[0])
     assert picture(repaired(disk).load()) == pictures[4]
+
+
+@pytest.mark.parametrize("operation", ["create", "write", "sync", "sync_directory"])
+def test_without_room_for_the_copies_nothing_is_cut(operation: str) -> None:
+    """What could be copied does not stay either: the next try has all the room there is."""
+    disk = SimulatedDisk()
+    stored(disk, 3)
+    disk.corrupt(segments(disk)[0], disk.read(segments(disk)[0]).index(b"J1"))
+    before, wanted = files(disk), plan(disk, disk.root)
+    disk.fail(operation, errno.ENOSPC)
+    with pytest.raises(CopyFailed, match=r"aside: .*nothing was cut"):
+        carry_out(disk, disk.root, wanted, ASIDE)
+    assert files(disk) == before
+    assert disk.list_names(ASIDE) == []
+    repaired(disk)
 
 
 def test_an_entry_that_contradicts_is_cut() -> None:
