@@ -170,7 +170,7 @@ class QuotaSettings:
         "Levels of thing groups below each other.",
         default=_QUOTAS.group_depth_max,
         minimum=1,
-        maximum=10_000_000,
+        maximum=100,
     )
     group_children_max: int = setting(
         "Thing groups directly below another one.",

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from thingjobs_broker.core import execution, lifecycle, timeline, views
+from thingjobs_broker.core import execution, histories, lifecycle, timeline, views
 from thingjobs_broker.core.errors import (
     InvalidRequestError,
     InvalidStateTransitionError,
 )
 from thingjobs_broker.core.lookups import check_version, find_execution, find_job, find_thing
-from thingjobs_broker.core.paging import page, page_by_key
-from thingjobs_broker.core.state import FORCED, Execution, Thing
+from thingjobs_broker.core.paging import page, page_in_order
+from thingjobs_broker.core.state import FORCED, Execution
 from thingjobs_protocol.codec import checked_status_details
 from thingjobs_protocol.status import JobExecutionStatus as Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from thingjobs_broker.core import operations
     from thingjobs_broker.core.step import Step
 
@@ -104,18 +103,19 @@ def list_job_executions_for_thing(
     """List a thing's executions, retries included, in the order of their creation."""
     thing = find_thing(step, request.thing_name)
     jobs, namespace_id = step.state.jobs, request.namespace_id
-    found = [
-        current
-        for current in _executions(thing, request.job_id)
-        if request.status in (None, current.status)
-        and (namespace_id is None or jobs[current.job_id].options.get("namespaceId") == namespace_id)
-    ]
-    executions, next_token = page_by_key(
-        sorted(found, key=_queue_position),
-        _queue_position,
+
+    def keep(current: Execution) -> bool:
+        return request.status in (None, current.status) and (
+            namespace_id is None or jobs[current.job_id].options.get("namespaceId") == namespace_id
+        )
+
+    executions, next_token = page_in_order(
+        partial(histories.behind, step.state, thing, request.job_id),
         next_token=request.next_token,
         max_results=request.max_results,
         filters=(request.thing_name, request.job_id, request.status, namespace_id),
+        keep=keep,
+        looks_max=LOOKS_MAX,
     )
     listed = [{"jobId": current.job_id, "jobExecutionSummary": _summary(current)} for current in executions]
     return {"executionSummaries": listed} | ({"nextToken": next_token} if next_token else {})
@@ -127,19 +127,6 @@ def describe_timeline(step: Step, request: operations.DescribeTimeline, _by: str
         return {"timeline": timeline.of_job(find_job(step, request.job_id))}
     _, current = find_execution(step, request.thing_name, request.job_id, request.execution_number)
     return {"timeline": timeline.of_execution(current, step.state.jobs[current.job_id].created_by)}
-
-
-def _executions(thing: Thing, job_id: str | None) -> Iterator[Execution]:
-    newest_ones = thing.executions.values() if job_id is None else (thing.executions.get(job_id),)
-    for newest in newest_ones:
-        current: Execution | None = newest
-        while current is not None:
-            yield current
-            current = current.previous
-
-
-def _queue_position(current: Execution) -> int:
-    return current.queue_position
 
 
 def _refused(current: Execution, what: str, *, force_helps: bool) -> InvalidStateTransitionError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thingjobs_broker.core import groups, membership, quotas, tags
 from thingjobs_broker.core.errors import InvalidRequestError, ResourceAlreadyExistsError
 from thingjobs_broker.core.indexing import INDEX_NAME, QUERY_VERSION
 from thingjobs_broker.core.lookups import check_text, check_version, with_token
-from thingjobs_broker.core.paging import page_by_key
+from thingjobs_broker.core.paging import page_in_order
 from thingjobs_broker.core.records import GroupChanged, GroupCreated
 
 if TYPE_CHECKING:
@@ -148,23 +149,18 @@ def delete_thing_group(step: Step, request: operations_registry.DeleteThingGroup
 
 
 def list_thing_groups(step: Step, request: operations_registry.ListThingGroups, _by: str) -> dict[str, Any]:
-    """List groups in the order of their creation: all, those below a group, or those directly below (A20)."""
+    """List groups as they were created: all, those directly below one, or each before its own (A20)."""
     state, parent_name, prefix = step.state, request.parent_group, request.name_prefix_filter or ""
     is_deep = request.recursive is not False
-    if parent_name is not None:
-        parent = groups.find(state, parent_name)
-        found = list(groups.descendants(state, parent)) if is_deep else groups.children(state, parent)
-    else:
-        alive = (group for group in state.groups.values() if groups.is_alive(group))
-        found = [group for group in alive if is_deep or not group.parent_id]
-    listed, next_token = page_by_key(
-        sorted(
-            (group for group in found if group.group_name.startswith(prefix)), key=lambda group: group.index
-        ),
-        lambda group: group.index,
+    parent_id = groups.find(state, parent_name).group_id if parent_name is not None else ""
+    listed, next_token = page_in_order(
+        partial(groups.created_behind, state)
+        if parent_name is None and is_deep
+        else partial(groups.behind, state, parent_id, is_deep=is_deep),
         next_token=request.next_token,
         max_results=request.max_results,
         filters=(parent_name, prefix, str(is_deep)),
+        keep=lambda group: group.group_name.startswith(prefix),
     )
     return with_token({"thingGroups": [_summary(step, group) for group in listed]}, next_token)
 

@@ -9,7 +9,7 @@ from thingjobs_broker.core import groups, membership, quotas
 from thingjobs_broker.core.control_groups import find_of_kind
 from thingjobs_broker.core.errors import InvalidRequestError
 from thingjobs_broker.core.lookups import find_thing, with_token
-from thingjobs_broker.core.paging import page, page_of_names
+from thingjobs_broker.core.paging import page_by_key, page_of_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,10 +69,11 @@ def list_things_in_thing_group(
 def list_thing_groups_for_thing(
     step: Step, request: operations_registry.ListThingGroupsForThing, _by: str
 ) -> dict[str, Any]:
-    """List the groups that a thing is a direct member of, static and dynamic."""
+    """List the groups that a thing is a direct member of, static and dynamic, as they were created."""
     thing = find_thing(step, request.thing_name)
-    found, next_token = page(
-        groups.of_thing(step.state, thing),
+    found, next_token = page_by_key(
+        sorted(groups.of_thing(step.state, thing), key=lambda group: group.index),
+        lambda group: group.index,
         next_token=request.next_token,
         max_results=request.max_results,
         filters=(request.thing_name,),

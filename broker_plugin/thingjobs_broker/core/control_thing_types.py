@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -9,12 +10,16 @@ import msgspec
 from thingjobs_broker.core import quotas, tags
 from thingjobs_broker.core.errors import InvalidRequestError, ResourceAlreadyExistsError
 from thingjobs_broker.core.lookups import check_text, find_thing_type, with_token
-from thingjobs_broker.core.paging import page_by_key
+from thingjobs_broker.core.paging import page_in_order
 from thingjobs_broker.core.records import ThingTypeChanged, ThingTypeCreated, ThingTypeDeleted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from thingjobs_broker.core import operations_registry
     from thingjobs_broker.core.entities import ThingType
+    from thingjobs_broker.core.paging import Place
+    from thingjobs_broker.core.state import State
     from thingjobs_broker.core.step import Step
 
 DEPRECATED_BEFORE_DELETION_MS: Final = 5 * 60_000
@@ -47,15 +52,21 @@ def describe_thing_type(
 def list_thing_types(step: Step, request: operations_registry.ListThingTypes, _by: str) -> dict[str, Any]:
     """List thing types in the order of their creation; a name that is given is a prefix."""
     prefix = request.thing_type_name or ""
-    found = [one for one in step.state.thing_types.values() if one.thing_type_name.startswith(prefix)]
-    types, next_token = page_by_key(
-        found,
-        lambda one: one.index,
+    types, next_token = page_in_order(
+        partial(behind, step.state),
         next_token=request.next_token,
         max_results=request.max_results,
         filters=(prefix,),
+        keep=lambda one: one.thing_type_name.startswith(prefix),
     )
     return with_token({"thingTypes": [_shown(step, one) for one in types]}, next_token)
+
+
+def behind(state: State, place: Place) -> Iterator[tuple[Place, ThingType]]:
+    """Yield the thing types behind a place in the order of their creation."""
+    order = state.orders.types
+    for index in order.irange(place[0] if place else None, inclusive=(False, True)):
+        yield (index,), state.thing_types[order[index]]
 
 
 def update_thing_type(step: Step, request: operations_registry.UpdateThingType, by: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 import msgpack
 import msgspec
+from sortedcontainers import SortedDict
 
 from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelection
 
@@ -221,6 +222,17 @@ class Group(msgspec.Struct, frozen=True):
     query_string: str = ""
     position: int = 0
     """How far in `State.thing_order` the building of its membership has come."""
+
+
+class Orders:
+    """What lists need in order to begin a page anywhere at the same cost; it follows from the rest."""
+
+    def __init__(self) -> None:
+        self.groups: SortedDict[int, str] = SortedDict()
+        self.types: SortedDict[int, str] = SortedDict()
+        """The ids of all groups and the names of all types, by their index."""
+        self.histories: dict[str, SortedDict[int, Execution]] = {}
+        """By the name of a thing that has many, all its executions by their queue position."""
 
 
 class Template(msgspec.Struct, gc=False):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from thingjobs_broker.core.entities import Group, Thing
+    from thingjobs_broker.core.paging import Place
     from thingjobs_broker.core.state import State
 
 
@@ -64,15 +65,43 @@ def lineage(state: State, group: Group) -> list[Group]:
 
 def children(state: State, group: Group) -> list[Group]:
     """Return the groups directly below a group, in the order of their creation."""
-    below = (state.groups[group_id] for group_id in state.group_children.get(group.group_id, ()))
-    return [child for child in below if is_alive(child)]
+    return [child for _, child in behind(state, group.group_id, (), is_deep=False)]
+
+
+def behind(state: State, parent_id: str, place: Place, *, is_deep: bool) -> Iterator[tuple[Place, Group]]:
+    """Yield the groups below one, "" for none, behind a place: directly below in the order of their creation,
+    with `is_deep` each followed by those below it.
+    """
+    order = state.group_children.get(parent_id)
+    if order is None:
+        return
+    first = place[0] if place else None
+    if is_deep and first is not None and first in order:
+        yield from _within(state, order[first], first, place[1:])
+    for index in order.irange(first, inclusive=(False, True)):
+        group = state.groups[order[index]]
+        if is_alive(group):
+            yield (index,), group
+            if is_deep:
+                yield from _within(state, group.group_id, index, ())
+
+
+def _within(state: State, group_id: str, index: int, place: Place) -> Iterator[tuple[Place, Group]]:
+    return (((index, *at), group) for at, group in behind(state, group_id, place, is_deep=True))
+
+
+def created_behind(state: State, place: Place) -> Iterator[tuple[Place, Group]]:
+    """Yield all groups behind a place in the order of their creation."""
+    order = state.orders.groups
+    for index in order.irange(place[0] if place else None, inclusive=(False, True)):
+        group = state.groups[order[index]]
+        if is_alive(group):
+            yield (index,), group
 
 
 def descendants(state: State, group: Group) -> Iterator[Group]:
     """Yield all groups below a group."""
-    for child in children(state, group):
-        yield child
-        yield from descendants(state, child)
+    yield from (below for _, below in behind(state, group.group_id, (), is_deep=True))
 
 
 def of_thing(state: State, thing: Thing) -> list[Group]:
@@ -129,7 +158,7 @@ def members_to_walk(state: State, group_name: str, after: str = "") -> Iterator[
 def _all(state: State, group: Group) -> Iterator[Group]:
     """Yield a group and all below it, deleted ones too."""
     yield group
-    for group_id in state.group_children.get(group.group_id, ()):
+    for group_id in state.group_children.get(group.group_id, {}).values():
         yield from _all(state, state.groups[group_id])
 
 

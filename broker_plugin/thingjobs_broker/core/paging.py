@@ -106,6 +106,46 @@ def page_of_names(
     return found, _token(found[-1], mark)
 
 
+Place = tuple[int, ...]
+"""Where an entry lies: keys that never change, from the outermost order inwards; () is before all."""
+
+
+def page_in_order(
+    behind: Callable[[Place], Iterator[tuple[Place, Item]]],
+    *,
+    next_token: str | None,
+    max_results: int | None,
+    filters: tuple[str | None, ...] = (),
+    keep: Callable[[Item], bool] = lambda _: True,
+    looks_max: int = LOOKS_MAX,
+) -> tuple[list[Item], str | None]:
+    """Return one page of what `behind` yields behind a place, as `page` does; it costs the same wherever it
+    lies if `behind` finds its place at once.
+
+    Raises:
+        InvalidRequestError: as `page`.
+
+    """
+    place = _place(next_token, filters) if next_token is not None else ()
+    limit = max_results or PAGE_SIZE_DEFAULT
+    found: list[Item] = []
+    for looked, (at, item) in enumerate(behind(place)):
+        is_kept = keep(item)
+        if looked == looks_max or (is_kept and len(found) == limit):
+            return found, token_of("/".join(map(str, place)), filters)
+        if is_kept:
+            found.append(item)
+        place = at
+    return found, None
+
+
+def _place(token: str, filters: tuple[str | None, ...]) -> Place:
+    try:
+        return tuple(map(int, filter(None, place_in(token, filters).split("/"))))
+    except ValueError:
+        raise _foreign(token) from None
+
+
 def token_of(place: str, filters: tuple[str | None, ...]) -> str:
     """Return a token for a list that keeps its place in a way of its own."""
     return _token(place, zlib.crc32(repr(filters).encode()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from sortedcontainers import SortedDict
 
 from thingjobs_broker.core import query
 from thingjobs_broker.core.entities import NO_ATTRIBUTES, Group, GroupStatus, Thing, ThingType, packed_id
@@ -77,13 +78,15 @@ def thing_groups_changed(state: State, record: records.ThingGroupsChanged) -> No
 
 def thing_type_created(state: State, record: records.ThingTypeCreated) -> None:
     """A new thing type."""
-    newest = next(reversed(state.thing_types.values()), None)
-    state.thing_types[record.thing_type_name] = ThingType(
-        record.thing_type_name,
-        record.type_id,
-        record.at_ms,
-        record.properties,
-        index=newest.index + 1 if newest else 0,
+    put_thing_type(
+        state,
+        ThingType(
+            record.thing_type_name,
+            record.type_id,
+            record.at_ms,
+            record.properties,
+            index=_next_index(state.orders.types),
+        ),
     )
     state.last_at_ms = record.at_ms
 
@@ -100,13 +103,18 @@ def thing_type_changed(state: State, record: records.ThingTypeChanged) -> None:
 
 def thing_type_deleted(state: State, record: records.ThingTypeDeleted) -> None:
     """No thing has it any more."""
-    del state.thing_types[record.thing_type_name]
+    del state.orders.types[state.thing_types.pop(record.thing_type_name).index]
     state.last_at_ms = record.at_ms
+
+
+def put_thing_type(state: State, found: ThingType) -> None:
+    """Enter a thing type where it is looked for."""
+    state.thing_types[found.thing_type_name] = found
+    state.orders.types[found.index] = found.thing_type_name
 
 
 def group_created(state: State, record: records.GroupCreated) -> None:
     """A new group without members yet."""
-    newest = next(reversed(state.groups.values()), None)
     group = Group(
         record.group_name,
         record.group_id,
@@ -115,7 +123,7 @@ def group_created(state: State, record: records.GroupCreated) -> None:
         record.description,
         record.attributes,
         status=GroupStatus.BUILDING if record.query_string else GroupStatus.ACTIVE,
-        index=newest.index + 1 if newest else 0,
+        index=_next_index(state.orders.groups),
         query_string=record.query_string,
     )
     put_group(state, group)
@@ -166,8 +174,8 @@ def put_group(state: State, group: Group) -> None:
     state.groups[group_id] = group
     if group.status is not GroupStatus.LEAVING:
         state.group_ids[group.group_name] = group_id
-    if group.parent_id:
-        state.group_children.setdefault(group.parent_id, {})[group_id] = None
+    state.orders.groups[group.index] = group_id
+    state.group_children.setdefault(group.parent_id, SortedDict())[group.index] = group_id
     if group.status is GroupStatus.ACTIVE:
         state.groups_at_work.pop(group_id, None)
     else:
@@ -208,11 +216,16 @@ def _forget_group(state: State, group: Group) -> None:
     del state.groups[group.group_id]
     del state.groups_at_work[group.group_id]
     state.group_members.pop(group.group_id, None)
-    siblings = state.group_children.get(group.parent_id)
-    if siblings is not None:
-        del siblings[group.group_id]
-        if not siblings:
-            del state.group_children[group.parent_id]
+    del state.orders.groups[group.index]
+    siblings = state.group_children[group.parent_id]
+    del siblings[group.index]
+    if not siblings:
+        del state.group_children[group.parent_id]
+
+
+def _next_index(order: SortedDict[int, str]) -> int:
+    last: int = order.keys()[-1] if order else -1
+    return last + 1
 
 
 def _set_type(state: State, thing: Thing, type_name: str) -> None:
@@ -238,4 +251,22 @@ def events_configured(state: State, record: records.EventsConfigured) -> None:
     state.event_configurations = record.enabled
     created_ms, _ = state.events_configured_ms
     state.events_configured_ms = created_ms or record.at_ms, record.at_ms
+    state.last_at_ms = record.at_ms
+
+
+def group_timeouts_changed(state: State, record: records.GroupTimeoutsChanged) -> None:
+    """What holds for the jobs of a group."""
+    if record.default_minutes or record.maximum_minutes:
+        state.group_timeouts[record.group_name] = record.default_minutes, record.maximum_minutes
+    else:
+        state.group_timeouts.pop(record.group_name, None)
+    state.last_at_ms = record.at_ms
+
+
+def tags_changed(state: State, record: records.TagsChanged) -> None:
+    """All the tags that a resource has now."""
+    if record.tags:
+        state.tags[record.arn] = record.tags
+    else:
+        state.tags.pop(record.arn, None)
     state.last_at_ms = record.at_ms

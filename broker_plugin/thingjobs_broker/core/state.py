@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-from thingjobs_broker.core import clearing, job_records, records, registry_records
+from thingjobs_broker.core import clearing, histories, job_records, records, registry_records
 from thingjobs_broker.core.entities import (
     NO_EXECUTIONS,
     Execution,
     Group,
     Job,
+    Orders,
     Template,
     Thing,
     ThingType,
@@ -25,7 +26,7 @@ from thingjobs_protocol.status import PENDING, JobExecutionStatus, JobStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sortedcontainers import SortedList
+    from sortedcontainers import SortedDict, SortedList
 
     from thingjobs_broker.core.query import Query
     from thingjobs_broker.core.turning import Turning
@@ -88,7 +89,9 @@ class State:
         """By the names of groups, deleted ones left out."""
         self.group_members: dict[str, SortedList[str]] = {}
         """By the id of a group, the names of its own members."""
-        self.group_children: dict[str, dict[str, None]] = {}
+        self.group_children: dict[str, SortedDict[int, str]] = {}
+        # By the id of a group, "" for none: the groups directly below it, by their index.
+        self.orders = Orders()
         self.groups_at_work: dict[str, Group] = {}
         """Those that build their membership, or whose members are leaving."""
         self.queries: dict[str, Query] = {}
@@ -130,8 +133,8 @@ class State:
             records.RolloutAdvanced: partial(job_records.rollout_advanced, self),
             records.TemplateCreated: self._template_created,
             records.TemplateDeleted: self._template_deleted,
-            records.GroupTimeoutsChanged: self._group_timeouts_changed,
-            records.TagsChanged: self._tags_changed,
+            records.GroupTimeoutsChanged: partial(registry_records.group_timeouts_changed, self),
+            records.TagsChanged: partial(registry_records.tags_changed, self),
             records.JobTurned: partial(job_records.job_turned, self),
             records.TurnChanged: partial(job_records.turn_changed, self),
             records.ThingCreated: partial(registry_records.thing_created, self),
@@ -178,6 +181,7 @@ class State:
             index_in_job=len(job.executions),
         )
         thing.add(execution)
+        histories.note(self, thing, execution)
         thing.enqueue(execution, job.namespace_id).pending_revision += 1
         job.executions.append(execution)
         job.counts[JobExecutionStatus.QUEUED.value] += 1
@@ -275,6 +279,7 @@ class State:
         if job.status is not JobStatus.DELETION_IN_PROGRESS:
             self._remember_number(thing, job, execution)
         self._unlink(thing, execution)
+        histories.forget(self, execution)
         job.counts[execution.status.value] -= 1
         job.executions[execution.index_in_job] = None
         if not thing.executions:
@@ -323,20 +328,6 @@ class State:
         self.template_order[template.index] = None
         self.last_at_ms = record.at_ms
 
-    def _group_timeouts_changed(self, record: records.GroupTimeoutsChanged) -> None:
-        if record.default_minutes or record.maximum_minutes:
-            self.group_timeouts[record.group_name] = record.default_minutes, record.maximum_minutes
-        else:
-            self.group_timeouts.pop(record.group_name, None)
-        self.last_at_ms = record.at_ms
-
-    def _tags_changed(self, record: records.TagsChanged) -> None:
-        if record.tags:
-            self.tags[record.arn] = record.tags
-        else:
-            self.tags.pop(record.arn, None)
-        self.last_at_ms = record.at_ms
-
     def _service_started(self, record: records.ServiceStarted) -> None:
         self.last_start = record
         self.last_at_ms = record.at_ms
@@ -375,7 +366,9 @@ class State:
                     continue
                 job.counts[execution.status.value] += 1
                 # In the order of the job's executions, each is newer than those before it.
-                self.holder(execution.thing_name).add(execution)
+                thing = self.holder(execution.thing_name)
+                thing.add(execution)
+                histories.note(self, thing, execution)
                 if execution.status in PENDING:
                     pending.append(execution)
         pending.sort(key=attrgetter("queue_position"))

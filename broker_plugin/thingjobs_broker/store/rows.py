@@ -166,8 +166,7 @@ def _add_group_timeouts(state: State, row: Row) -> None:
 
 
 def _add_thing_type(state: State, row: Row) -> None:
-    found = ThingType(*row)
-    state.thing_types[found.thing_type_name] = found
+    registry_records.put_thing_type(state, ThingType(*row))
 
 
 def _group_row(_: str, group: Group) -> Row:

@@ -31,5 +31,5 @@ def check_registry(state: State) -> None:
     assert set(state.queries) == {group.group_id for group in state.groups.values() if group.query_string}
     for group in state.groups.values():
         if group.parent_id:
-            assert group.group_id in state.group_children[group.parent_id]
+            assert state.group_children[group.parent_id][group.index] == group.group_id
             assert not groups.is_alive(group) or groups.is_alive(state.groups[group.parent_id])

@@ -69,7 +69,7 @@ def test_removing_who_is_no_member_and_deleting_what_is_not_there_are_successes(
 
 
 def test_the_groups_of_a_thing_are_listed_in_pages() -> None:
-    """ListThingGroupsForThing: direct memberships, static and dynamic, in the order of joining."""
+    """ListThingGroupsForThing: direct memberships, static and dynamic, as they were created."""
     world = GroupWorld("T")
     indexing = {"thingIndexingMode": "REGISTRY"}
     world.control("UpdateIndexingConfiguration", thingIndexingConfiguration=indexing)
@@ -81,8 +81,8 @@ def test_the_groups_of_a_thing_are_listed_in_pages() -> None:
     whole = world.control("ListThingGroupsForThing", thingName="T")
     assert whole == {
         "thingGroups": [
-            {"groupName": "D", "groupArn": f"{ARN}thinggroup/D"},
             {"groupName": "below", "groupArn": f"{ARN}thinggroup/below"},
+            {"groupName": "D", "groupArn": f"{ARN}thinggroup/D"},
         ]
     }
     page = world.control("ListThingGroupsForThing", thingName="T", maxResults=1)

@@ -99,9 +99,9 @@ def test_updates_replace_or_merge_the_attributes(
 ) -> None:
     """UpdateThing: "" takes an attribute away in both, and so at CreateThing; the version grows."""
     world = equipped()
-    world.control("UpdateThing", thingName="P", **payload(merge=merge, **given))
+    world.control("UpdateThing", thingName="P", **payload(merge=merge, **dict[str, Any](given)))
     assert (described(world)["attributes"], described(world)["version"]) == (left, 2)
-    world.control("CreateThing", thingName="new", **payload(**given))
+    world.control("CreateThing", thingName="new", **payload(**dict[str, Any](given)))
     assert "" not in described(world, "new")["attributes"].values()
 
 
