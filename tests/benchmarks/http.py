@@ -123,9 +123,12 @@ def ours(folder: Path, jobs: int) -> Iterator[Server]:
         *("--data-dir", str(data_dir)),
         *("--http", f"127.0.0.1:{port}", "--http-access-keys", str(keys)),
     ]
-    with servers._running(
-        folder / "service.log", port, *command, environ={"THINGJOBS_REGION": http_load.REGION}
-    ) as pid:
+    # 100,000 jobs are the most that AWS allows; some more are made here.
+    environ = {
+        "THINGJOBS_REGION": http_load.REGION,
+        "THINGJOBS_QUOTAS_ACTIVE_JOBS_MAX": str(2 * jobs + 10_000),
+    }
+    with servers._running(folder / "service.log", port, *command, environ=environ) as pid:
         yield Server(port, [pid])
 
 

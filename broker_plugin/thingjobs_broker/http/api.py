@@ -257,7 +257,7 @@ def _match(scope: Scope, service: str) -> Match:
     found = routes.match(service, scope["method"], _raw_path(scope))
     if found is None:
         what = f"{scope['method']} {_raw_path(scope)[:100]}"
-        raise HttpError(404, "UnknownOperationException", f"{what} is no operation of {service}")
+        raise HttpError(404, "UnknownOperationException", f"{what} is no operation of {service} here")
     return found
 
 

@@ -63,7 +63,8 @@ class Doorman:
             raise sigv4.invalid(f"The credential is for the service {claim.service!r}, not for {expected}")
         key = self._keys.find(claim.access_key_id)
         if key is None:
-            message = "The access key is not known here"
+            known = "those of thingjobs init operator are"
+            message = f"The access key {claim.access_key_id[:40]!r} is not known here; {known}"
             raise HttpError(403, "UnrecognizedClientException", message)
         sigv4.check_time(claim, self._now())
         return Announced(claim, key, service)

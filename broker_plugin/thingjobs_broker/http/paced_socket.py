@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 READ_BYTES_MAX: Final = 16 * 1024
 """At once. Each byte may be a packet of its own: so many take a millisecond to be read."""
 
+_TLS_HANDSHAKE: Final = 22
+"""What TLS begins with; no request of HTTP does."""
+
+_message: Final = b'{"message": "This is HTTPS; the address has to begin with https://"}'
+_THIS_IS_HTTPS: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    b"x-amzn-ErrorType: InvalidRequestException\r\nContent-Length: %d\r\n\r\n%s" % (len(_message), _message)
+)
+
 _buffer: Final = memoryview(bytearray(READ_BYTES_MAX))
 """For all: emptied before anything else happens. asyncio would make one of 256 KiB for each read."""
 
@@ -43,6 +52,7 @@ class PacedSocket(asyncio.BufferedProtocol):
         self._is_paused = False
         self._is_in_line = False
         self._is_aborted = False
+        self._is_heard = False
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is as the socket's transport has it."""
@@ -119,6 +129,11 @@ class PacedSocket(asyncio.BufferedProtocol):
         if not isinstance(above, asyncio.BufferedProtocol):
             cast("asyncio.Protocol", above).data_received(bytes(_buffer[:nbytes]))
             return
+        if not self._is_heard and _buffer[0] != _TLS_HANDSHAKE:
+            self._transport.write(_THIS_IS_HTTPS)
+            self._transport.close()
+            return
+        self._is_heard = True
         # TLS, whose own buffer is larger than ours.
         memoryview(above.get_buffer(nbytes))[:nbytes] = _buffer[:nbytes]
         above.buffer_updated(nbytes)

@@ -227,7 +227,7 @@ def test_handshakes_that_never_end_make_room(tmp_path: Path) -> None:
 
 
 def test_https_by_the_certificate_of_the_broker(tmp_path: Path) -> None:
-    """`thingjobs init` has made it; a client that trusts the CA is served, plain HTTP is not."""
+    """`thingjobs init` has made it; a client that trusts the CA is served; plain HTTP is told."""
     setup = Setup(tmp_path / "setup")
     setup.create(["127.0.0.1", "localhost"], "amqtt")
     layout = setup.layout
@@ -243,7 +243,7 @@ def test_https_by_the_certificate_of_the_broker(tmp_path: Path) -> None:
         assert [one["thingName"] for one in trusting.list_things()["things"]] == ["a"]
         with connected(served) as connection:
             connection.sendall(REQUEST)
-            assert not rest(connection).startswith(b"HTTP")
+            assert b"This is HTTPS; the address has to begin with https://" in rest(connection)
         context = ssl.create_default_context(cafile=str(layout.ca_certificate))
         with context.wrap_socket(connected(served), server_hostname="127.0.0.1") as secured:
             secured.sendall(REQUEST)

@@ -171,5 +171,5 @@ def test_tls_gets_the_bytes_into_its_own_buffer() -> None:
     above = BufferedAbove()
     pair = Pair(above)
     assert len(pair.paced.get_buffer(-1)) == READ_BYTES_MAX
-    pair.arrive(b"abc")
-    assert above.buffer[: above.count] == b"abc"
+    pair.arrive(b"\x16bc")
+    assert above.buffer[: above.count] == b"\x16bc"
