@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator
 
-PAUSE_RATIO: Final = 25.0
+PAUSE_RATIO: Final = 40.0
 """Pause of HTTP while devices ask, as a multiple of the processor time that it took."""
 
 QUIET_SECONDS: Final = 0.01
