@@ -1,16 +1,17 @@
-"""An operator with a nervous hand: creates, changes, cancels and deletes jobs at random."""
+"""An operator with a nervous hand: makes, changes, cancels and deletes jobs, things and groups."""
 
 import json
 from typing import Any
 
+from tests.simulation import schedules
 from tests.simulation.client import Client
+from tests.simulation.registry import GROUPS, PARENTS, Registry
 from tests.simulation.schedule import Schedule
 from thingjobs_protocol.topics import control_topic
 
 CLIENT_ID = "op"
 PAUSE_SECONDS = (1.0, 90.0)
 JOBS_MAX = 7
-WINDOWS = ("cron(0/10 * * * ? *)", "cron(5/15 * * * ? *)")
 
 
 class Operator:
@@ -24,6 +25,7 @@ class Operator:
         self._things = things
         self._extra = extra
         self._numbers = 0
+        self._registry = Registry(schedule, self.ask, things)
         client.connected = self._connected
         self._has_begun = False
 
@@ -33,8 +35,7 @@ class Operator:
     def _connected(self) -> None:
         if not self._has_begun:
             self._has_begun = True
-            for thing in self._things:
-                self.ask("CreateThing", thingName=thing)
+            self._registry.begin()
             self._schedule.after(2.0, self._create_job)
             self._act_later()
 
@@ -53,7 +54,9 @@ class Operator:
         acts = [
             *[self._create_job] * 4,
             *[self._cancel_execution] * 2,
+            *[self._registry.act] * 4,
             *(self._cancel_job, self._delete_job, self._delete_execution, self._update_job, self._look),
+            self._associate,
         ]
         self._schedule.random.choice(acts)()
         self._act_later()
@@ -69,9 +72,21 @@ class Operator:
         job_id = random.choice(self.job_ids) if self.job_ids and chance(0.15) else fresh
         if job_id not in self.job_ids:
             self.job_ids.append(job_id)
+        members: dict[str, Any] = {"targets": self._targets(), "document": json.dumps(self._document())}
+        is_continuous = chance(0.35)
+        if is_continuous:
+            members["targetSelection"] = "CONTINUOUS"
+        members |= schedules.drawn(self._schedule, is_continuous=is_continuous)
+        self.ask("CreateJob", jobId=job_id, **members, **self._options())
+
+    def _targets(self) -> list[str]:
+        """Things, groups, or some of both."""
+        random, chance = self._schedule.random, self._schedule.chance
         things = random.sample(self._things, random.randint(1, len(self._things)))
-        members: dict[str, Any] = {"targets": things, "document": json.dumps(self._document())}
-        self.ask("CreateJob", jobId=job_id, **members, **self._options(), **self._schedule_of_job())
+        if chance(0.5):
+            return things
+        groups = random.sample(GROUPS, random.randint(1, 2))
+        return things[:2] + groups if chance(0.2) else groups
 
     def _options(self) -> dict[str, Any]:
         random, chance = self._schedule.random, self._schedule.chance
@@ -87,19 +102,6 @@ class Operator:
         elif chance(0.4):
             retry = {"failureType": "FAILED", "numberOfRetries": random.randint(1, 3)}
             members["jobExecutionsRetryConfig"] = {"criteriaList": [retry]}
-        return members
-
-    def _schedule_of_job(self) -> dict[str, Any]:
-        random, chance = self._schedule.random, self._schedule.chance
-        members: dict[str, Any] = {}
-        if chance(0.2):
-            members["targetSelection"] = "CONTINUOUS"
-            if chance(0.5):
-                window = {"startTime": random.choice(WINDOWS), "durationInMinutes": random.randint(2, 6)}
-                members["schedulingConfig"] = {"maintenanceWindows": [window]}
-        elif chance(0.1):
-            seconds = self._schedule.now_us // 1_000_000 + 1_700_000_000
-            members["schedulingConfig"] = {"startTime": str(seconds + random.randint(1810, 1900))}
         return members
 
     def _document(self) -> dict[str, Any]:
@@ -172,6 +174,10 @@ class Operator:
     def _update_job(self) -> None:
         timeout = {"inProgressTimeoutInMinutes": self._schedule.random.randint(1, 5)}
         self.ask("UpdateJob", jobId=self._some_job(), timeoutConfig=timeout)
+
+    def _associate(self) -> None:
+        group = self._schedule.random.choice([*PARENTS])
+        self.ask("AssociateTargetsWithJob", jobId=self._some_job(), targets=[group])
 
     def _look(self) -> None:
         self.ask("DescribeJob", jobId=self._some_job())

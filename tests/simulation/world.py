@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 import structlog
 
+from tests.simulation import small
 from tests.simulation.agent_device import AgentDevice
 from tests.simulation.checkers import ALL, Checker
 from tests.simulation.client import Client
@@ -91,6 +92,7 @@ class World:
         with pytest.MonkeyPatch.context() as patch:
             self.machine.replace(patch)
             self.tap.replace(patch)
+            small.replace(patch, schedule)
             try:
                 self._begin()
                 self._let_pass(schedule.random.uniform(*CHAOS_SECONDS), lambda: False)

@@ -41,6 +41,10 @@ def _go_on(step: Step, job: Job) -> int | None:
         step.attended.pop(job.job_id, None)
     if job.turns:
         is_done = _swept(step, job, lambda current: scheduling.turn(step, job, current))
+        if job.settled:
+            # What was left had ended before.
+            step.state.sweeps.pop(job.job_id, None)
+            return None
         if not is_done:
             step.state.turnings[job.job_id].reach(step.state.sweeps[job.job_id])
             return 0

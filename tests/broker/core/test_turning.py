@@ -172,6 +172,20 @@ def test_an_end_outside_the_window_goes_unseen(behavior: str) -> None:
     assert endings(sent) == ["canceled", "canceled", "canceled", "completed"]
 
 
+def test_an_end_that_leaves_nothing_completes_the_job_in_the_middle_of_a_pass() -> None:
+    """6.2: A is canceled by force; what B and C had is over already, and needs no slice."""
+    ends = {"endTime": at(HOUR_MS), "endBehavior": "FORCE_CANCEL"}
+    world = GroupWorld("A", "B", "C")
+    world.create_job("J1", "A", "B", "C", schedulingConfig=ends)
+    for name in ("B", "C"):
+        world.update(name, "J1", "SUCCEEDED")
+    assert endings(world.advance(HOUR_MS)) == [*BOTH, "canceled", "completed"]
+    assert not world.state.turnings
+    assert not world.state.sweeps
+    world.restart()
+    assert world.advance(HOUR_MS) == []
+
+
 @pytest.mark.parametrize("is_open", [True, False])
 def test_after_a_restart_nobody_misses_anything(is_open: bool) -> None:
     """Who was told is not on record, so all are told, once; what goes before its slice is said, too."""

@@ -3,6 +3,7 @@
 from tests.simulation.checkers.agents import EverythingEnds, NoJobTwice
 from tests.simulation.checkers.base import Checker
 from tests.simulation.checkers.durability import NothingToldIsLost, RecoveredEqualsLived, SyncedBeforeSaid
+from tests.simulation.checkers.membership import JobsFollowMembership, RemovalsHaveReasons
 from tests.simulation.checkers.notices import EverythingIsSaid, NotifyIff
 from tests.simulation.checkers.protocol import (
     CountsAreRecounts,
@@ -13,6 +14,7 @@ from tests.simulation.checkers.protocol import (
     VersionByOne,
 )
 from tests.simulation.checkers.rollouts import EachThingOnce, RetriesAreCounted
+from tests.simulation.checkers.schedules import ForceIsNeeded, SchedulesAreKept
 from tests.simulation.checkers.time import TimersAreExact
 
 __all__ = ["ALL", "Checker"]
@@ -32,6 +34,10 @@ ALL: tuple[type[Checker], ...] = (
     TimersAreExact,
     EachThingOnce,
     RetriesAreCounted,
+    JobsFollowMembership,
+    RemovalsHaveReasons,
+    SchedulesAreKept,
+    ForceIsNeeded,
     NoJobTwice,
     EverythingEnds,
 )

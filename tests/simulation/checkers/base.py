@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from thingjobs_agent.events import StartStep
 from thingjobs_agent.work import Checkpoint
 from thingjobs_broker.core.outcome import Outcome
-from thingjobs_broker.core.records import Record
-from thingjobs_broker.core.state import Execution, State
+from thingjobs_broker.core.records import ExecutionChanged, ExecutionDeleted, Record
+from thingjobs_broker.core.state import Execution, Job, State
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -70,9 +70,9 @@ class Checker:
 
 
 def executions(state: State) -> list[Execution]:
-    """Every execution there is, found by way of the things."""
+    """Every execution there is, found by way of the things, those that are gone too."""
     found: list[Execution] = []
-    for thing in state.things.values():
+    for thing in (*state.things.values(), *state.departed.values()):
         for newest in thing.executions.values():
             one: Execution | None = newest
             while one is not None:
@@ -82,18 +82,49 @@ def executions(state: State) -> list[Execution]:
 
 
 def of_thing(state: State, thing_name: str) -> list[Execution]:
-    """The pending executions of a thing that it may see, in queue order: those IN_PROGRESS first (4.5).
-
-    Outside its windows a job is SCHEDULED, and what is QUEUED of it is hidden (control plane 6.3).
-    """
+    """The pending executions of a thing, in queue order: those IN_PROGRESS first (4.5)."""
     thing = state.things.get(thing_name)
-    found: list[Execution] = []
-    for newest in thing.executions.values() if thing is not None else ():
-        one: Execution | None = newest
-        while one is not None:
-            hidden = one.status == "QUEUED" and state.jobs[one.job_id].status == "SCHEDULED"
-            if one.status in PENDING and not hidden:
-                found.append(one)
-            one = one.previous
+    found = [
+        one
+        for newest in (thing.executions.values() if thing is not None else ())
+        for one in attempts(newest)
+        if one.status in PENDING
+    ]
     found.sort(key=lambda one: (one.status != "IN_PROGRESS", one.queue_position))
     return found
+
+
+def attempts(newest: Execution | None) -> list[Execution]:
+    """An execution and those before it of its job on its thing, the newest first."""
+    found: list[Execution] = []
+    while newest is not None:
+        found.append(newest)
+        newest = newest.previous
+    return found
+
+
+def found(state: State, record: ExecutionChanged | ExecutionDeleted) -> Execution | None:
+    """The execution that a record is about."""
+    thing = state.things.get(record.thing_name) or state.departed.get(record.thing_name)
+    newest = thing.executions.get(record.job_id) if thing is not None else None
+    number = record.execution_number
+    return next((one for one in attempts(newest) if one.execution_number == number), None)
+
+
+def coverage(state: State, job: Job) -> dict[str, set[str]]:
+    """By each target of a job, the things that belong to it now, directly or by a group below it."""
+    return {target: {name for name in state.things if _is_in(state, name, target)} for target in job.targets}
+
+
+def _is_in(state: State, thing_name: str, target: str) -> bool:
+    kind, name = target.rpartition(":")[2].split("/")
+    if kind == "thing":
+        return name == thing_name
+    for group_id in state.things[thing_name].groups:
+        group = state.groups[group_id]
+        is_alive = group.status != "LEAVING"
+        while is_alive and group.group_name != name and group.parent_id:
+            group = state.groups[group.parent_id]
+        if is_alive and group.group_name == name:
+            return True
+    return False

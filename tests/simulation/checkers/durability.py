@@ -135,7 +135,7 @@ class NothingToldIsLost(Checker):
 
 
 def _find(state: State, thing_name: str, job_id: str, number: int) -> Execution | None:
-    thing = state.things.get(thing_name)
+    thing = state.things.get(thing_name) or state.departed.get(thing_name)
     one = thing.executions.get(job_id) if thing is not None else None
     while one is not None and one.execution_number != number:
         one = one.previous

@@ -2,7 +2,7 @@
 changed (data plane 5.2), and both show what is so.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.simulation.checkers.base import Checker, of_thing
 from thingjobs_broker.core.outcome import Outcome
@@ -12,17 +12,30 @@ from thingjobs_broker.core.state import Execution, State
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-Identity = tuple[str, int, int]
+Identity = tuple[str, int]
 SHOWN_MAX = 10
 
 
+class Told(NamedTuple):
+    """What a thing was told last: all that is pending, and what is at the front."""
+
+    pending: set[Identity]
+    front: Identity | None
+
+
 class NotifyIff(Checker):
-    """Compares, step by step, what each thing had with what it has, by its own count of both."""
+    """Keeps, step by step, what each thing was told, and compares it with what is so by its own count.
+
+    Outside its windows a job is SCHEDULED, and what is QUEUED of it is hidden (control plane 6.3). While it
+    turns, a thing may not know yet of its own execution; but nothing is said or answered that differs from
+    what it knows.
+    """
 
     def __init__(self, world: "World") -> None:
         super().__init__(world)
-        self._seen: dict[str, list[Identity]] = {}
-        """By thing, what was pending at the end of the step before, front first."""
+        self._told: dict[str, Told] = {}
+        self._doubtful: set[str] = set()
+        """Things that may or may not have been told of a window before the service ended."""
         self._is_new = True
 
     def restarted(self) -> None:
@@ -34,42 +47,68 @@ class NotifyIff(Checker):
     def before(self, state: State, record: Record) -> None:
         if self._is_new:
             self._is_new = False
-            self._seen = {name: _identities(of_thing(state, name)) for name in state.things}
+            self._told = {name: _told(_seen(state, name)) for name in state.things}
+            self._doubtful = {name for name in state.things if any(_turning(state, name))}
 
     def stepped(self, outcome: Outcome) -> None:
         state = self.world.tap.state
         if state is None or self._is_new:
             return
-        told = {message.topic: message.body for message in outcome.messages if "/notify" in message.topic}
+        said = {message.topic: message.body for message in outcome.messages if "/notify" in message.topic}
         count = sum("/notify" in message.topic for message in outcome.messages)
-        if count != len(told):
+        if count != len(said):
             self.broken("a notification was given twice in one step")
-        if not outcome.records and not told:
+        for name in [*self._told]:
+            if name not in state.things:
+                # Nobody is there to be told (A31), and nobody knows anything when it comes back.
+                del self._told[name]
+                self._doubtful.discard(name)
+        answered = _answered(outcome)
+        if not outcome.records and not said and answered is None:
             return
         for name in state.things:
-            self._compare(state, name, told)
-        if told:
-            self.broken(f"{next(iter(told))} is about nobody")
+            self._compare(state, name, said, was_answered=name == answered)
+        if said:
+            self.broken(f"{next(iter(said))} is about nobody")
 
-    def _compare(self, state: State, name: str, told: dict[str, Any]) -> None:
-        present = of_thing(state, name)
-        now, was = _identities(present), self._seen.get(name, [])
-        self._seen[name] = now
+    def _compare(self, state: State, name: str, said: dict[str, Any], *, was_answered: bool) -> None:
+        was = self._told.get(name, Told(set(), None))
         base = f"$aws/things/{name}/jobs"
-        notify, following = told.pop(f"{base}/notify", None), told.pop(f"{base}/notify-next", None)
-        if (set(now) != set(was)) != (notify is not None):
-            self.broken(f"{name} had {was} and has {now}, {'no' if notify is None else 'a'} notify")
-        if (now[:1] != was[:1]) != (following is not None):
-            self.broken(f"{name} had {was} and has {now}, {'no' if following is None else 'a'} notify-next")
-        if notify is not None:
-            shown = [summary.job_id for summaries in notify.jobs.values() for summary in summaries]
-            if shown != [one.job_id for one in present][:SHOWN_MAX]:
-                self.broken(f"{name} has {now} and is shown {shown}")
+        notify, following = said.pop(f"{base}/notify", None), said.pop(f"{base}/notify-next", None)
+        if name in self._doubtful and notify is None:
+            if not any(_turning(state, name)):
+                self.broken(f"{name} may not have been told of a window and never was")
+            return
+        is_doubtful = name in self._doubtful
+        self._doubtful.discard(name)
+        present, seen = of_thing(state, name), _seen(state, name)
+        known = was.pending if notify is None else self._shown(name, notify, present, seen)
+        known_now = [one for one in present if _identity(one) in known]
+        front = _identity(known_now[0]) if known_now else None
+        self._told[name] = now = Told(known, front)
+        for one in known ^ {_identity(each) for each in seen}:
+            if was_answered or one not in _turning(state, name):
+                self.broken(f"{name} knows {sorted(known)} and may see {[*map(_identity, seen)]}")
+        if notify is not None and known == was.pending and not is_doubtful:
+            self.broken(f"{name} is told again of {sorted(known)}")
+        if (now.front != was.front) != (following is not None) and not is_doubtful:
+            what = "no" if following is None else "a"
+            self.broken(f"{name} had {was.front} at the front and has {now.front}, {what} notify-next")
         if following is not None:
-            front = following.execution
-            shown = [] if not front else [(front.job_id, front.execution_number)]
-            if shown != [(job_id, number) for job_id, number, _ in now[:1]]:
-                self.broken(f"{name} has {now} and is shown {shown} as next")
+            shown = following.execution
+            if ((shown.job_id, shown.execution_number) if shown else None) != front:
+                self.broken(f"{name} has {front} at the front and is shown {shown}")
+
+    def _shown(
+        self, name: str, notify: Any, present: list[Execution], seen: list[Execution]
+    ) -> set[Identity]:
+        """What a `notify` tells of; of a long list, all that may be seen."""
+        shown = [(one.job_id, one.execution_number) for listed in notify.jobs.values() for one in listed]
+        if len(seen) > SHOWN_MAX or len(shown) >= SHOWN_MAX:
+            return {_identity(one) for one in seen}
+        if shown != [identity for one in present if (identity := _identity(one)) in shown]:
+            self.broken(f"{name} has {[*map(_identity, present)]} and is shown {shown}")
+        return set(shown)
 
 
 class EverythingIsSaid(Checker):
@@ -100,5 +139,30 @@ class EverythingIsSaid(Checker):
         del self._waiting[0]
 
 
-def _identities(present: list[Execution]) -> list[Identity]:
-    return [(one.job_id, one.execution_number, one.queued_at_ms) for one in present]
+def _identity(one: Execution) -> Identity:
+    return one.job_id, one.execution_number
+
+
+def _told(seen: list[Execution]) -> Told:
+    return Told({_identity(one) for one in seen}, _identity(seen[0]) if seen else None)
+
+
+def _seen(state: State, name: str) -> list[Execution]:
+    """What a thing may see once all is said; a job that went in a closed window hides to its end."""
+    closed = {job.job_id for job in state.jobs.values() if job.status == "SCHEDULED" or job.hides}
+    return [one for one in of_thing(state, name) if one.status != "QUEUED" or one.job_id not in closed]
+
+
+def _turning(state: State, name: str) -> set[Identity]:
+    """What is QUEUED of jobs whose windows have just opened or closed."""
+    found = of_thing(state, name)
+    return {_identity(one) for one in found if one.status == "QUEUED" and state.jobs[one.job_id].turns}
+
+
+def _answered(outcome: Outcome) -> str | None:
+    """The device whose request was accepted by a step."""
+    for message in outcome.messages[:1]:
+        levels = message.topic.split("/")
+        if levels[1] == "things" and levels[-1] == "accepted":
+            return levels[2]
+    return None

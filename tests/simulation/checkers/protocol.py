@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.checkers.base import PENDING, Checker, executions
+from tests.simulation.checkers.base import PENDING, Checker, executions, found
 from tests.simulation.checkers.durability import Key, NothingToldIsLost, Told
-from thingjobs_broker.core.records import ExecutionChanged, ExecutionDeleted, ExecutionQueued, Record
+from thingjobs_broker.core.records import ExecutionChanged, ExecutionQueued, Record
 from thingjobs_broker.core.state import Execution, State
 from thingjobs_protocol.status import TERMINAL
 
@@ -187,33 +187,24 @@ class CountsAreRecounts(Checker):
         self.looked()
 
     def _recount(self, state: State) -> None:
-        found = executions(state)
-        counted = Counter((one.job_id, one.status.value) for one in found)
+        everything = executions(state)
+        counted = Counter((one.job_id, one.status.value) for one in everything)
         for job in state.jobs.values():
             for status, count in job.counts.items():
                 if count != counted[job.job_id, status]:
                     right = counted[job.job_id, status]
                     self.broken(f"{job.job_id} counts {count} {status}, there are {right}")
             listed = [one for one in job.executions if one is not None]
-            if len(listed) != sum(one.job_id == job.job_id for one in found):
+            if len(listed) != sum(one.job_id == job.job_id for one in everything):
                 self.broken(f"{job.job_id} lists {len(listed)} executions")
         for thing in state.things.values():
-            mine = [one for one in found if one.thing_name == thing.thing_name]
+            mine = [one for one in everything if one.thing_name == thing.thing_name]
             running = sum(one.status == "IN_PROGRESS" for one in mine)
             if thing.in_progress_count != running:
                 self.broken(f"{thing.thing_name} counts {thing.in_progress_count} at work, not {running}")
             pending = sorted((one for one in mine if one.status in PENDING), key=_position)
             if [_name(one) for one in thing.pending.values()] != [_name(one) for one in pending]:
                 self.broken(f"{thing.thing_name} has not pending what is pending")
-
-
-def found(state: State, record: ExecutionChanged | ExecutionDeleted) -> Execution | None:
-    """The execution that a record is about."""
-    thing = state.things.get(record.thing_name)
-    one = thing.executions.get(record.job_id) if thing is not None else None
-    while one is not None and one.execution_number != record.execution_number:
-        one = one.previous
-    return one
 
 
 def _name(one: Execution) -> str:

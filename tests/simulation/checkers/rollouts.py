@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.checkers.base import Checker, executions
+from tests.simulation.checkers.base import Checker, coverage, executions
 from thingjobs_broker.core.outcome import Outcome
-from thingjobs_broker.core.records import ExecutionChanged, Record
+from thingjobs_broker.core.records import ExecutionChanged, Record, RolloutAdvanced, ThingDeleted
 from thingjobs_broker.core.state import Execution, Job, State
 
 if TYPE_CHECKING:
@@ -15,16 +15,41 @@ MINUTE_MS = 60_000
 
 
 class EachThingOnce(Checker):
-    """Counts first attempts; retries are the retry rule's."""
+    """Counts first attempts; retries are the retry rule's. A SNAPSHOT is of those who belong to its targets
+    when it begins.
+    """
 
     def __init__(self, world: "World") -> None:
         super().__init__(world)
         self._meddled: set[str] = set()
         """Jobs of which executions may have been deleted."""
+        self._begun: dict[str, tuple[int, set[str]]] = {}
+        """By job, when it was created and who belonged to its targets at its beginning."""
+        self._gone: set[str] = set()
+        """Things that were deleted at any time."""
 
     def asked(self, topic: str, body: Any) -> None:
         if topic.endswith("/DeleteJobExecution") and isinstance(body, dict):
             self._meddled.add(str(body.get("jobId")))
+
+    def recovered(self, state: State, position: int) -> None:
+        """What was lost has not begun."""
+        for job_id in [*self._begun]:
+            job = state.jobs.get(job_id)
+            if job is None or (job.rollout is not None and not job.rollout.started_at_ms):
+                del self._begun[job_id]
+
+    def stepped(self, outcome: Outcome) -> None:
+        state = self.world.tap.state
+        for record in outcome.records if state is not None else ():
+            assert state is not None
+            if isinstance(record, ThingDeleted):
+                self._gone.add(record.thing_name)
+            elif isinstance(record, RolloutAdvanced) and (job := state.jobs.get(record.job_id)) is not None:
+                begun = self._begun.get(job.job_id)
+                if begun is None or begun[0] != job.created_at_ms:
+                    everyone = set().union(*coverage(state, job).values())
+                    self._begun[job.job_id] = job.created_at_ms, everyone
 
     def looked(self) -> None:
         state = self.world.tap.state
@@ -39,18 +64,25 @@ class EachThingOnce(Checker):
     def _count(self, state: State, *, is_over: bool) -> None:
         found = executions(state)
         firsts = Counter((one.job_id, one.thing_name) for one in found if not one.retry_attempt)
-        for (job_id, thing), count in firsts.items():
-            if count > 1:
-                self.broken(f"the rollout of {job_id} gave {thing} {count} executions")
         for job in state.jobs.values():
+            if job.target_selection == "CONTINUOUS":
+                continue
+            mine = {thing: count for (job_id, thing), count in firsts.items() if job_id == job.job_id}
+            for thing, count in mine.items():
+                if count > 1:
+                    self.broken(f"the rollout of {job.job_id} gave {thing} {count} executions")
             starts = [one.queued_at_ms for one in found if one.job_id == job.job_id and not one.retry_attempt]
             self._check_rate(job, sorted(starts))
-            if job.job_id in self._meddled:
+            created_at_ms, everyone = self._begun.get(job.job_id, (0, set()))
+            if created_at_ms != job.created_at_ms:
                 continue
-            given = sum(count for (job_id, _), count in firsts.items() if job_id == job.job_id)
+            if strangers := mine.keys() - everyone:
+                self.broken(f"{job.job_id} reached {sorted(strangers)}, who came after it had begun")
+            if job.ended or job.job_id in self._meddled:
+                continue
             is_whole = job.status == "COMPLETED" or (is_over and job.status == "IN_PROGRESS")
-            if is_whole and given != len(set(job.targets)):
-                self.broken(f"{job.job_id} reached {given} of {len(set(job.targets))} things")
+            if is_whole and (missed := everyone - mine.keys() - self._gone):
+                self.broken(f"{job.job_id} reached {len(mine)} things, and not {sorted(missed)}")
 
     def _check_rate(self, job: Job, starts: list[int]) -> None:
         """A sliding minute touches two windows of the rollout."""
@@ -95,7 +127,10 @@ class RetriesAreCounted(Checker):
             while (before := chain[-1].previous) is not None:
                 chain.append(before)
             is_followed = chain[0].execution_number > number
-            is_owed = job.status == "IN_PROGRESS" and self._is_owed(job, chain, number)
+            is_member = job.target_selection == "SNAPSHOT" or any(
+                thing_name in members for members in coverage(state, job).values()
+            )
+            is_owed = job.status == "IN_PROGRESS" and is_member and self._is_owed(job, chain, number)
             # An abort, a closed window, and a retry of a CONTINUOUS job's next membership are other rules'.
             if is_owed != is_followed and job.status in ("IN_PROGRESS", "COMPLETED"):
                 self.broken(f"{thing_name}/{job_id}/{number} is followed: {is_followed}, owed: {is_owed}")

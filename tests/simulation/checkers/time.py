@@ -7,8 +7,7 @@ time that it was up. So whoever sets the wall clock, and whatever it shows after
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.simulation.checkers.base import Checker, executions
-from tests.simulation.checkers.protocol import found
+from tests.simulation.checkers.base import Checker, executions, found
 from tests.simulation.schedule import SECOND_US
 from thingjobs_broker.core.records import ExecutionChanged, ExecutionDeleted, Record
 from thingjobs_broker.core.state import Execution, State
