@@ -23,7 +23,13 @@ from thingjobs_broker import clock as clock_module
 from thingjobs_broker import host as host_module
 from thingjobs_broker import sidecar as sidecar_module
 from thingjobs_broker import snapshotter as snapshotter_module
-from thingjobs_broker.config import JobsSettings, LimitsSettings, SidecarSettings, SnapshotSettings
+from thingjobs_broker.config import (
+    JobsSettings,
+    LimitsSettings,
+    QuotaSettings,
+    SidecarSettings,
+    SnapshotSettings,
+)
 from thingjobs_broker.data_packets import Received
 from thingjobs_broker.floods import Floods
 from thingjobs_broker.host import StartError
@@ -81,10 +87,10 @@ class Machine:
                 interval_seconds=float(schedule.random.choice([20, 120, 3600])),
             ),
             jobs=JobsSettings(
-                concurrent_max=schedule.random.choice([1, 2, 500, 500, 500]),
                 windowed_cancel_at_limit=schedule.chance(0.5),
                 expiry_minutes=schedule.random.choice([0, 0, 0, 2, 5]),
             ),
+            quotas=QuotaSettings(concurrent_jobs_max=schedule.random.choice([1, 2, 500, 500, 500])),
             limits=LimitsSettings(requests_per_second=schedule.random.choice([0, 5, 50]), requests_burst=20),
         )
 

@@ -56,7 +56,7 @@ def drawn(schedule: Schedule, *, is_continuous: bool) -> dict[str, Any]:
     elif chance(0.15):
         config["startTime"] = str(now_s + random.randint(10, 200))
     if chance(0.3):
-        config["endTime"] = str(now_s + random.randint(*random.choice([(210, 400), (400, 1800)])))
+        config["endTime"] = str(now_s + random.randint(*random.choice([(60, 300), (300, 900)])))
         if chance(0.8):
             config["endBehavior"] = random.choice(ENDS)
     return {"schedulingConfig": config} if config else {}

@@ -68,7 +68,7 @@ class SchedulesAreKept(Checker):
 
     def _look(self, job: Job, now_s: float) -> None:
         end = end_s(job.options)
-        waiting, running = job.counts["QUEUED"], job.counts["IN_PROGRESS"]  # type: ignore[index]
+        waiting, running = job.counts["QUEUED"], job.counts["IN_PROGRESS"]
         if end is not None and now_s > end + CALM_S:
             behavior = job.options["schedulingConfig"].get("endBehavior", "STOP_ROLLOUT")
             if job.status == "SCHEDULED" or not waiting + running:
@@ -91,7 +91,7 @@ class SchedulesAreKept(Checker):
 
     def _is_held(self, job: Job) -> bool:
         """Others are at work, as many as may be (control plane 2.4)."""
-        return job.status == "SCHEDULED" and self.world.machine._settings.jobs.concurrent_max < 10
+        return job.status == "SCHEDULED" and self.world.machine._settings.quotas.concurrent_jobs_max < 10
 
     def is_settled(self) -> bool:
         state = self.world.tap.state
@@ -148,6 +148,6 @@ class ForceIsNeeded(Checker):
         for job in state.jobs.values() if state is not None else ():
             if job.status != "CANCELED":
                 continue
-            waiting, running = job.counts["QUEUED"], job.counts["IN_PROGRESS"]  # type: ignore[index]
+            waiting, running = job.counts["QUEUED"], job.counts["IN_PROGRESS"]
             if waiting or (running and job.force_canceled):
                 self.broken(f"{job.job_id} is canceled and has {waiting} QUEUED and {running} at work")
