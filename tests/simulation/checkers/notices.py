@@ -66,9 +66,9 @@ class NotifyIff(Checker):
         answered = _answered(outcome)
         if not outcome.records and not said and answered is None:
             return
-        for name in state.things if outcome.records or said else (answered,):
-            if name is not None:
-                self._compare(state, name, said, was_answered=name == answered)
+        concerned = state.things if outcome.records or said else [answered or ""]
+        for name in concerned:
+            self._compare(state, name, said, was_answered=name == answered)
         if said:
             self.broken(f"{next(iter(said))} is about nobody")
 
