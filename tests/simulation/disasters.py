@@ -4,6 +4,8 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tests.simulation.machine import BOOT_OF_1970_MS
+
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
@@ -85,6 +87,10 @@ class Disasters:
 
     def _clock(self) -> None:
         offset_ms = self._schedule.random.choice([-86_400_000, -60_000, -3000, 0, 4000, 60_000, 3_600_000])
+        if self._world.machine.wall_offset_ms == BOOT_OF_1970_MS:
+            # Set to a time that is behind, and right while the power is off: nobody can tell this from a
+            # longer outage.
+            offset_ms = max(0, offset_ms)
         self._world.machine.set_wall(offset_ms)
 
     # The network
