@@ -18,7 +18,7 @@ def describe_clock(step: Step, _request: operations.DescribeClock, _by: str) -> 
 
 
 def advance_clock(step: Step, _request: operations.AdvanceClock, _by: str) -> dict[str, Any]:
-    """Tell what time it is now.
+    """Tell what time it is, now that the host has let so much pass.
 
     Raises:
         InvalidRequestError: the clock is not for tests.

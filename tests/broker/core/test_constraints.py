@@ -116,6 +116,8 @@ def broken(kind: inspect.Type, name: str) -> Iterator[Any]:  # noqa: C901, PLR09
         case inspect.DictType():
             yield from ("a", 5, [])
             yield from ({valid(kind.key_type, name): value} for value in broken(kind.value_type, name))
+            texts = (key for key in broken(kind.key_type, name) if isinstance(key, str))
+            yield from ({key: valid(kind.value_type, name)} for key in texts)
         case inspect.StructType():
             yield from ("a", 5, [])
             whole = valid(kind, name)
@@ -160,9 +162,32 @@ def test_each_broken_constraint_is_refused_and_changes_nothing(operation: str) -
 
 
 def test_there_is_much_to_break() -> None:
-    """A generator that makes nothing would prove nothing."""
+    """A generator that makes nothing would prove nothing: each member of each operation is broken, but for
+    one that takes anything and is looked at by its rule.
+    """
+    for operation, row in OPERATIONS.items():
+        members = {field.encode_name for field in msgspec.structs.fields(row.request_type)}
+        whole = valid(inspect.type_info(row.request_type), operation)
+        changed = {
+            name
+            for request in violations(operation)
+            for name in members
+            if request.get(name) != whole.get(name)
+        }
+        assert members - changed <= {"timeoutInMinutes"} - (whole.keys() - members), operation
     assert len(violations("CreateJob")) > 150
     assert sum(len(violations(operation)) for operation in OPERATIONS) > 400
+
+
+@pytest.mark.parametrize("operation", list(OPERATIONS))
+def test_what_is_no_request_at_all_is_refused(operation: str) -> None:
+    """Not JSON, not an object, not UTF-8, too deep, cut off: one line, and nothing changes (1.2)."""
+    world = busy_world()
+    payloads = (b"[]", b"5", b"null", b'"a"', b"{", b"nonsense", b"\xff", b"[" * 5000, b'{"a":}', b"{}{}")
+    for payload in payloads:
+        body = only(world.call(operation, payload))
+        assert (body["code"], world.records) == ("InvalidRequestException", []), payload
+        assert "\n" not in body["message"]
 
 
 JSON = st.recursive(

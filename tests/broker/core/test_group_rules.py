@@ -153,3 +153,29 @@ def test_the_endpoints_are_told_by_type() -> None:
     assert world.control("DescribeEndpoint") == {"endpointAddress": "broker.local"}
     assert refused(world, "DescribeEndpoint", endpointType="iot:CredentialProvider") == INVALID
     assert refused(world, "DescribeEndpoint", endpointType="iot:Nonsense") == INVALID
+
+
+def test_a_dynamic_group_follows_the_type_of_a_thing() -> None:
+    """1.9, "Re-evaluation": the type is indexed data; what has not changed is not looked at."""
+    world = GroupWorld("T")
+    indexing = {"thingIndexingMode": "REGISTRY"}
+    world.control("UpdateIndexingConfiguration", thingIndexingConfiguration=indexing)
+    world.control("CreateThingType", thingTypeName="pump")
+    world.control("CreateDynamicThingGroup", thingGroupName="D", queryString="thingTypeName:pump")
+    world.advance(1000)
+    world.control("UpdateThing", thingName="T", thingTypeName="pump")
+    assert world.control("ListThingsInThingGroup", thingGroupName="D") == {"things": ["T"]}
+    world.control("UpdateThing", thingName="T", removeThingType=True)
+    assert world.control("ListThingsInThingGroup", thingGroupName="D") == {"things": []}
+
+
+def test_tags_of_a_new_resource_are_checked_before_it_is_made() -> None:
+    """1.3: each key once; for types and groups of both kinds."""
+    world = GroupWorld("T")
+    indexing = {"thingIndexingMode": "REGISTRY"}
+    world.control("UpdateIndexingConfiguration", thingIndexingConfiguration=indexing)
+    tags = [{"Key": "a"}, {"Key": "a"}]
+    assert refused(world, "CreateThingType", thingTypeName="N", tags=tags) == INVALID
+    assert refused(world, "CreateThingGroup", thingGroupName="N", tags=tags) == INVALID
+    dynamic = {"thingGroupName": "N", "queryString": "thingName:T"}
+    assert refused(world, "CreateDynamicThingGroup", **dynamic, tags=tags) == INVALID

@@ -280,8 +280,10 @@ def test_a_type_is_listed_by_prefix_in_pages() -> None:
 def test_a_type_is_deleted_five_minutes_after_it_was_deprecated_and_unused() -> None:
     """DeprecateThingType, DeleteThingType: undoing begins anew; its tags go along."""
     world = World()
+    world.control("CreateThingType", thingTypeName="used")
+    world.control("CreateThing", thingName="T", thingTypeName="used")
+    world.control("DeprecateThingType", thingTypeName="used")
     world.control("CreateThingType", thingTypeName="p", tags=[{"Key": "k"}])
-    world.control("CreateThing", thingName="T", thingTypeName="p")
     assert refused(world, "DeleteThingType", thingTypeName="p") == INVALID
     world.control("DeprecateThingType", thingTypeName="p")
     world.advance(60_000)
@@ -294,8 +296,9 @@ def test_a_type_is_deleted_five_minutes_after_it_was_deprecated_and_unused() -> 
     world.advance(5 * 60_000 - 1)
     assert refused(world, "DeleteThingType", thingTypeName="p") == INVALID
     world.advance(1)
-    assert refused(world, "DeleteThingType", thingTypeName="p") == INVALID  # A thing has it.
-    world.control("UpdateThing", thingName="T", removeThingType=True)
     world.control("DeleteThingType", thingTypeName="p")
+    assert refused(world, "DeleteThingType", thingTypeName="used") == INVALID  # A thing has it.
+    world.control("UpdateThing", thingName="T", removeThingType=True)
+    world.control("DeleteThingType", thingTypeName="used")
     assert refused(world, "DescribeThingType", thingTypeName="p") == NOT_FOUND
     assert world.state.tags == {}
