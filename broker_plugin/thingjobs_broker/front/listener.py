@@ -30,6 +30,7 @@ from thingjobs_broker.front.flow import Flow
 from thingjobs_broker.front.limits import CloseReason, FrontLimits, FrontStats
 from thingjobs_broker.front.pace import Pace
 from thingjobs_broker.front.session import Message, SessionStore
+from thingjobs_broker.front.session_states import use_plain_states
 
 log: Final = structlog.get_logger(__name__)
 
@@ -68,6 +69,7 @@ class Front:
         # Connections with something to write, for flush().
         self.dirty: list[Flow] = []
         self._broker = broker
+        use_plain_states()
         self._admission = Admission(broker)
         self._context = context
         self._listener_name = listener_name
