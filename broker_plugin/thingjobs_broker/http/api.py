@@ -97,9 +97,9 @@ class AwsApi:
             announced = self._who.announced(headers, scope["query_string"])
             found = _match(scope, announced.service)
             operation = found.route.operation
-            request = sigv4.Request(
-                scope["method"], _raw_path(scope), scope["query_string"], headers, await body.read()
-            )
+            head = sigv4.Request(scope["method"], _raw_path(scope), scope["query_string"], headers, b"")
+            self._who.check_head(announced, head)
+            request = head._replace(body=await body.read())
             name = self._who.check(announced, request)
             self._check_rate(name)
             doorman.check_role(announced, found.route)

@@ -69,6 +69,17 @@ class Doorman:
         sigv4.check_time(claim, self._now())
         return Announced(claim, key, service)
 
+    def check_head(self, announced: Announced, head: sigv4.Request) -> None:
+        """Look at the signature before the body is read, where the body's hash is declared, as some SDKs do.
+
+        Raises:
+            HttpError: the signature is not right.
+
+        """
+        claim = announced.claim
+        if claim is not None and (digest := sigv4.declared_digest(claim, head.headers)):
+            self.check(announced, head._replace(body_digest=digest))
+
     def check(self, announced: Announced, request: sigv4.Request) -> str:
         """Return the name of who asks.
 

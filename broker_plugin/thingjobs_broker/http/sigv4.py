@@ -24,6 +24,8 @@ ALGORITHM: Final = "AWS4-HMAC-SHA256"
 SKEW_SECONDS_MAX: Final = 300
 EXPIRES_SECONDS_MAX: Final = 7 * 86_400
 
+DIGEST_HEADER: Final = "x-amz-content-sha256"
+
 Headers = list[tuple[str, str]]
 """Names in lower case, in the order of the request."""
 
@@ -40,6 +42,8 @@ class Request(NamedTuple):
     query: bytes
     headers: Headers
     body: bytes
+    body_digest: str = ""
+    """What the body's hash is said to be, in place of a body that has not been read."""
 
 
 class Claim(NamedTuple):
@@ -107,6 +111,12 @@ def is_right(claim: Claim, secret: str, request: Request) -> bool:
     return hmac.compare_digest(made, claim.signature)
 
 
+def declared_digest(claim: Claim, headers: Headers) -> str:
+    """Return what the body's hash is said to be by a header that is signed, empty where it is not said."""
+    declared = _header(headers, DIGEST_HEADER) if DIGEST_HEADER in claim.signed_headers else None
+    return declared if declared is not None and _is_signature(declared) else ""
+
+
 def canonical_request(claim: Claim, request: Request) -> str:
     """Return the form of a request that is signed.
 
@@ -131,7 +141,7 @@ def canonical_request(claim: Claim, request: Request) -> str:
             _canonical_query(request.query),
             "".join(lines),
             ";".join(signed),
-            hashlib.sha256(request.body).hexdigest(),
+            request.body_digest or hashlib.sha256(request.body).hexdigest(),
         )
     )
 

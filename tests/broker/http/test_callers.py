@@ -1,5 +1,6 @@
 """Who is let in: signed requests of known keys, within five minutes, and what their role allows."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -155,6 +156,22 @@ def test_a_refused_request_with_a_long_body_ends_its_connection(guarded: Served)
     assert (status, headers["connection"]) == (403, "close")
     status, headers, _ = guarded.raw("PUT", "/jobs/j", b"", {"content-length": "600000"})
     assert (status, headers["x-amzn-errortype"]) == (413, "RequestEntityTooLargeException")
+
+
+def test_a_body_whose_hash_is_declared_is_not_read_of_a_forger(guarded: Served) -> None:
+    """The signature covers the declared hash; it is compared again with that of the body that came."""
+    body = b"{}"
+    for secret, sent, expected in ((ADA[1], body, 200), (ADA[1], b"[]", 403), (EVE[1], None, 403)):
+        request = AWSRequest("POST", f"{guarded.url}/things/a", data=body)
+        request.headers["X-Amz-Content-SHA256"] = hashlib.sha256(body).hexdigest()
+        auth.SigV4Auth(Credentials(ADA[0], secret), "iot", REGION).add_auth(request)
+        headers = {name.lower(): str(value) for name, value in request.headers.items()}
+        if sent is None:
+            # It never comes, and would be waited for.
+            headers["content-length"] = "100000"
+        status, found, _ = guarded.raw("POST", "/things/a", sent or b"", headers)
+        assert status == expected
+        assert found.get("connection") == (None if sent is not None else "close")
 
 
 def test_without_signatures_only_loopback_is_served(tmp_path: Path) -> None:
