@@ -321,7 +321,8 @@ class SidecarSettings(ServiceSettings):
     certificate_file: str = setting("Certificate of the service, where the broker asks for one.", default="")
     key_file: str = setting("Private key of the certificate.", default="")
     client_id: str = setting(
-        "The MQTT client id, under which the broker keeps requests while the service is away.",
+        "The MQTT client id, under which the broker keeps requests while the service is away."
+        " A second connection, with -answers behind it, carries the answers.",
         default="thingjobs-service",
     )
     mqtt_version: Literal["5", "3.1.1"] = setting(

@@ -32,6 +32,12 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     correlation: bytes | None = None
 
 
+def topic_of(frame: bytes) -> bytes:
+    """Return the topic of a PUBLISH as it stands there, and read no more of it."""
+    begin = packets.body_at(frame) + 2
+    return frame[begin : begin + (frame[begin - 2] << 8 | frame[begin - 1])]
+
+
 def parse_publish(frame: bytes, *, mqtt_5: bool) -> Received:
     """Read a PUBLISH (3.3).
 

@@ -1,7 +1,8 @@
 """What still has to reach the broker, in order and across connections: messages and acknowledgments.
 
-Pure: it sends over a `Link` that it is given. An acknowledgment waits behind the answers published before it,
-so a broker that is slow to take answers waits for acknowledgments too, and sends no more: back-pressure.
+Pure: it sends over a `Link` that it is given. An acknowledgment waits until the broker has confirmed the
+answers published before it, which go another way. So a broker that is slow to take answers waits for
+acknowledgments too, and sends no more: back-pressure.
 """
 
 from __future__ import annotations
@@ -67,10 +68,12 @@ class Outbox:
         self._last_packet_id = PACKET_ID_MAX
         self._unconfirmed: dict[int, Outgoing] = {}
         self._waiting: deque[Outgoing | int] = deque()
+        self._held: deque[tuple[int, int]] = deque()
+        """Acknowledgments, each with the packet id of the message sent last before it."""
 
     def __len__(self) -> int:
         """Messages that are not confirmed, and acknowledgments that wait behind them."""
-        return len(self._unconfirmed) + len(self._waiting)
+        return len(self._unconfirmed) + len(self._waiting) + len(self._held)
 
     @property
     def is_attached(self) -> bool:
@@ -97,6 +100,7 @@ class Outbox:
         messages: Iterable[Outgoing] = (entry for entry in self._waiting if not isinstance(entry, int))
         self._waiting = deque([*self._unconfirmed.values(), *messages])
         self._unconfirmed = {}
+        self._held.clear()
 
     def publish(self, topic: str, payload: bytes, correlation: bytes | None = None) -> None:
         """Send a message now, or once there is a connection that has confirmed enough of those before."""
@@ -113,7 +117,7 @@ class Outbox:
         if self._waiting or self._link is None:
             self._waiting.append(packet_id)
         else:
-            self._link.acknowledge(packet_id)
+            self._acknowledge(packet_id)
 
     def confirmed(self, packet_id: int, code: int) -> None:
         """The broker has taken a message, or refuses it: then it would refuse it again."""
@@ -126,15 +130,28 @@ class Outbox:
                 topic=message.topic,
                 reason_code=code,
             )
+        self._release()
         if self._waiting:
             self._send_waiting()
+
+    def _acknowledge(self, packet_id: int) -> None:
+        assert self._link is not None, "only over a connection"
+        if self._unconfirmed:
+            self._held.append((packet_id, self._last_packet_id))
+        else:
+            self._link.acknowledge(packet_id)
+
+    def _release(self) -> None:
+        """Let go what no unconfirmed message stands before; brokers confirm in order (MQTT 5, 4.6)."""
+        while self._held and self._link is not None and self._held[0][1] not in self._unconfirmed:
+            self._link.acknowledge(self._held.popleft()[0])
 
     def _send_waiting(self) -> None:
         waiting, link = self._waiting, self._link
         while waiting and link is not None:
             entry = waiting[0]
             if isinstance(entry, int):
-                link.acknowledge(entry)
+                self._acknowledge(entry)
             elif len(self._unconfirmed) < self._window:
                 self._send(entry)
             else:

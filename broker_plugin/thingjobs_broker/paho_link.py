@@ -17,6 +17,7 @@ from thingjobs_broker.data_packets import (
     build_publish,
     parse_puback,
     parse_publish,
+    topic_of,
 )
 from thingjobs_broker.front.frames import ANY_BYTES, PUBACK, PUBLISH, FrameSplitter
 
@@ -88,6 +89,7 @@ class PahoLink:
         ended: Callable[[ConnectionLost], None],
         *,
         mqtt_5: bool,
+        is_unwanted: Callable[[bytes], object] | None = None,
     ) -> None:
         self._paho = client._client  # noqa: SLF001 - see the docstring
         self._loop = asyncio.get_running_loop()
@@ -100,6 +102,7 @@ class PahoLink:
         self._confirmed = confirmed
         self._ended = ended
         self._mqtt_5 = mqtt_5
+        self._is_unwanted = is_unwanted
         self._frames = FrameSplitter(PACKET_BYTES_MAX)
         self._frames.follow(_FROM_A_BROKER)
         self._aiomqtt_on_connect: Any = self._paho.on_connect
@@ -112,8 +115,6 @@ class PahoLink:
     def begin(self) -> Accepted:
         """Read what the broker sends, from the first packet after the handshake on."""
         self.resume()
-        # What came in one TLS record with the CONNACK has left the socket already.
-        self._loop.call_soon(self._read)
         return self._accepted
 
     def publish(self, packet_id: int, topic: str, payload: bytes, correlation: bytes | None) -> None:
@@ -140,9 +141,11 @@ class PahoLink:
         """Read again."""
         self._is_paused = False
         self._watch()
+        # What came in one TLS record with the CONNACK has left the socket already, and wakes nobody up.
+        self._loop.call_soon(self._read_on)
 
     def dropped(self) -> None:
-        """What was just received is dropped: more of it is read at a time, and less often."""
+        """What was just received, here or over the other connection, is dropped: more is read, less often."""
         self._dropped += 1
 
     def disconnect(self) -> None:
@@ -174,11 +177,15 @@ class PahoLink:
         self._is_resting = False
         self._watch()
 
+    def _read_on(self) -> None:
+        may_read = not (self._is_paused or self._is_resting)
+        if may_read and self._socket is not None and not self._socket.is_closed:
+            self._read()
+
     def _read(self) -> None:
         """Handle what one read of the socket brings, several of a flood; the loop calls again for more."""
         connection = self._socket
         assert connection is not None
-        self._dropped = 0
         try:
             for _ in range(READS_MAX):
                 data, dropped_before = connection.read(), self._dropped
@@ -193,10 +200,11 @@ class PahoLink:
             return
         if self._dropped and not self._is_resting:
             self._rest()
+        self._dropped = 0
 
     def _take(self, connection: SharedSocket, data: bytes) -> int:
         """Handle what has arrived; tell how many packets it was."""
-        frames, count = self._frames, 0
+        frames, is_unwanted, count = self._frames, self._is_unwanted, 0
         if not data:
             # The end, which paho tells from one that was agreed.
             self._hand_over(connection, data)
@@ -207,7 +215,9 @@ class PahoLink:
                 if connection.is_closed:
                     return 0
                 kind = frame[0] >> 4
-                if kind == PUBLISH:
+                if kind == PUBLISH and is_unwanted is not None and is_unwanted(topic_of(frame)):
+                    self._dropped += 1
+                elif kind == PUBLISH:
                     self._received(parse_publish(frame, mqtt_5=self._mqtt_5))
                 elif kind == PUBACK:
                     self._confirmed(*parse_puback(frame))

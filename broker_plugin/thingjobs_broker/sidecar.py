@@ -24,7 +24,7 @@ from thingjobs_broker.outbox import Outbox
 from thingjobs_broker.paho_link import Accepted, ConnectionLost, untested
 from thingjobs_broker.responses import Responses
 from thingjobs_broker.rivals import Rivals
-from thingjobs_broker.transport import Connection
+from thingjobs_broker.two_ways import TwoWays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,18 +53,6 @@ REFUSED_FOR_GOOD: Final = {
     0x8C: "the broker asks for another way to log in",
 }
 """Reason codes (MQTT 5, 2.4) after which trying again changes nothing, with the way out."""
-
-
-def topic_filters(root: str, *, mqtt_5: bool) -> list[str]:
-    """Return what the service subscribes to, so that it never hears itself.
-
-    MQTT 5 keeps from a client what it publishes (no local, 3.8.3.1), so that it can also hear, and refuse,
-    topics that name no operation (C49). Without that it hears the four requests alone, with and without a
-    namespace.
-    """
-    jobs = f"{root}/things/+/jobs"
-    requests = ["get", "start-next", "+/get", "+/update", "+/+/get", "+/+/update"]
-    return [*(f"{jobs}/{last}" for last in (["#"] if mqtt_5 else requests)), f"{root}/control/+/+"]
 
 
 class Sidecar:
@@ -97,7 +85,7 @@ class Sidecar:
         self._ready = ready
         self._root = settings.topic_root
         self._outbox = Outbox()
-        self._connection: Connection | None = None
+        self._connection: TwoWays | None = None
         self._rivals = Rivals()
         self._was_connected = False
         self._lost_at = time.monotonic()
@@ -194,7 +182,9 @@ class Sidecar:
         """Return why the connection ended and how long it lasted, 0 where it never was of use."""
         # What is in hand must be durable before the broker sends it again; see `_is_repeated`.
         await self._idle.wait()
-        self._connection = connection = Connection(self._access, self._received, self._outbox.confirmed)
+        self._connection = connection = TwoWays(
+            self._access, self._root, self._received, self._outbox.confirmed
+        )
         connected_at = 0.0
         try:
             accepted = await connection.open()
@@ -216,14 +206,15 @@ class Sidecar:
             self._refused(loss)
             return loss, 0.0
         self._lost_at = now = time.monotonic()
-        if self._rivals.lost(loss.code, connected_at, now):
+        if connection.is_rivalry_possible and self._rivals.lost(loss.code, connected_at, now):
             raise StartError(
                 f"{self._address}: each connection is soon ended; another client seems to use the client id"
-                f" {self._access.client_id!r}: stop it, or give it another (else the broker's log says why)"
+                f" {self._access.client_id!r}: stop it, or give it another (or the broker gives the"
+                " service's connections one client id, as with use_username_as_clientid; else see its log)"
             )
         return loss, now - connected_at
 
-    async def _begin(self, connection: Connection, accepted: Accepted) -> None:
+    async def _begin(self, connection: TwoWays, accepted: Accepted) -> None:
         await self._check_broker()
         if not accepted.session_present:
             self._handled.clear()
@@ -235,11 +226,7 @@ class Sidecar:
             accepted.packet_bytes_max,
             time.monotonic() - self._lost_at,
         )
-        wanted = topic_filters(self._root, mqtt_5=self._access.mqtt_5)
-        # Those of an earlier life with the other version would bring each request twice.
-        other = set(topic_filters(self._root, mqtt_5=not self._access.mqtt_5)).difference(wanted)
-        # Both at once: a rival leaves little time.
-        await asyncio.gather(connection.subscribe(wanted), connection.unsubscribe(sorted(other)))
+        await connection.subscribe()
         self._was_connected = True
         log.info(
             "Connected to the broker",
@@ -293,7 +280,9 @@ class Sidecar:
             return
         if self._floods.drops(topic):
             connection.link.dropped()
-            self._acknowledge(connection, message.packet_id)
+            # At once: it has no answer to wait for, and a flood's would hold up those of the others.
+            if message.packet_id:
+                connection.link.acknowledge(message.packet_id)
             return
         # A retained request would be a stale replay (spec: data plane 1.5).
         if not topic or message.retain or self._is_repeated(message):
@@ -324,7 +313,7 @@ class Sidecar:
             self._handled[packet_id] = fingerprint
         return False
 
-    def _settled(self, connection: Connection, packet_id: int) -> None:
+    def _settled(self, connection: TwoWays, packet_id: int) -> None:
         self._in_hand -= 1
         if not self._in_hand:
             self._idle.set()
@@ -332,7 +321,7 @@ class Sidecar:
             connection.link.resume()
         self._acknowledge(connection, packet_id)
 
-    def _acknowledge(self, connection: Connection, packet_id: int) -> None:
+    def _acknowledge(self, connection: TwoWays, packet_id: int) -> None:
         # The packet ids of QoS 0 are 0; those of an earlier connection mean nothing on this one.
         if packet_id and connection is self._connection:
             self._outbox.acknowledge(packet_id)

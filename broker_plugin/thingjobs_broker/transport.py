@@ -54,6 +54,9 @@ class Connection:
         access: where and as whom.
         received: called for each message, also for those the broker kept; acknowledge each of QoS 1.
         confirmed: called with the packet id and the reason code when the broker has taken a message.
+        keeps_session: whether the broker keeps it, and what arrives for it, over a loss.
+        is_unwanted: tells of a topic, as it stands in the packet, that messages on it are dropped unread; for
+            QoS 0 only, since nobody acknowledges them.
 
     """
 
@@ -62,14 +65,16 @@ class Connection:
         access: Access,
         received: Callable[[Received], None],
         confirmed: Callable[[int, int], None],
+        *,
+        keeps_session: bool = True,
+        is_unwanted: Callable[[bytes], object] | None = None,
     ) -> None:
         self.lost: asyncio.Future[ConnectionLost] = asyncio.get_running_loop().create_future()
-        self._client = _client(access, _persistent_session(access))
-        # MQTT 5 marks a retained request also when it comes live, and keeps from us what we publish.
-        self._options: Any = (
-            SubscribeOptions(QOS, noLocal=True, retainAsPublished=True) if access.mqtt_5 else QOS
+        self._client = _client(access, _persistent_session(access)) if keeps_session else plain_client(access)
+        self._mqtt_5 = access.mqtt_5
+        self.link = PahoLink(
+            self._client, received, confirmed, self._ended, mqtt_5=access.mqtt_5, is_unwanted=is_unwanted
         )
-        self.link = PahoLink(self._client, received, confirmed, self._ended, mqtt_5=access.mqtt_5)
         self._open = False
 
     async def open(self) -> Accepted:
@@ -94,16 +99,18 @@ class Connection:
                 self.link.drop()
         return self.link.begin()
 
-    async def subscribe(self, topic_filters: list[str]) -> None:
-        """Subscribe at QoS 1.
+    async def subscribe(self, topic_filters: list[str], qos: int = QOS) -> None:
+        """Subscribe.
 
         Raises:
             ConnectionLost: the broker refuses a filter or does not answer.
 
         """
+        # MQTT 5 marks a retained request also when it comes live, and keeps from us what we publish.
+        options: Any = SubscribeOptions(qos, noLocal=True, retainAsPublished=True) if self._mqtt_5 else qos
         try:
             codes = await self._unless_lost(
-                self._client.subscribe([(topic_filter, self._options) for topic_filter in topic_filters])
+                self._client.subscribe([(topic_filter, options) for topic_filter in topic_filters])
             )
         except aiomqtt.MqttError as error:
             raise ConnectionLost(f"no answer to the subscription: {error}") from None

@@ -16,7 +16,8 @@ from typing import Any
 import aiomqtt
 
 from thingjobs_broker.outbox import Outbox
-from thingjobs_broker.transport import Access, Connection
+from thingjobs_broker.transport import Access
+from thingjobs_broker.two_ways import TwoWays
 
 FILTER = "$aws/things/+/jobs/start-next"
 
@@ -52,10 +53,10 @@ async def sidecar(port: int, stop: asyncio.Event) -> None:
         outbox.publish(f"{message.topic}/accepted", message.payload)
         outbox.acknowledge(message.packet_id)
 
-    connection = Connection(access, answer, outbox.confirmed)
+    connection = TwoWays(access, "$aws", answer, outbox.confirmed)
     accepted = await connection.open()
     outbox.attach(connection.link, accepted.receive_maximum, accepted.packet_bytes_max, 0.0)
-    await connection.subscribe([FILTER])
+    await connection.subscribe()
     print("ready", flush=True)
     await stop.wait()
     await connection.close()

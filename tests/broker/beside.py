@@ -188,6 +188,10 @@ class Peer:
             bodies[topic] = body
         return bodies
 
+    async def refused(self, topic: str) -> dict[str, Any]:
+        """The next answer that says no to a request on `topic`; other messages are passed over."""
+        return (await self.until(f"{topic}/rejected"))[f"{topic}/rejected"]
+
     async def ask(self, topic: str, body: object = None, **options: Any) -> tuple[str, dict[str, Any]]:
         """Send a request; `accepted` or `rejected`, and the answer. Other messages are passed over."""
         await self.publish(topic, body, **options)

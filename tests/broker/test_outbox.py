@@ -55,7 +55,48 @@ def test_the_brokers_receive_maximum_is_kept() -> None:
     assert link.sent == ["a", "b", "c"]
 
 
-def test_an_acknowledgment_does_not_overtake_the_answer() -> None:
+def test_an_acknowledgment_waits_until_the_answers_before_it_are_confirmed() -> None:
+    """It goes another way, and a broker that forgets the request must have its answer."""
+    outbox = Outbox()
+    link = attached(outbox)
+    outbox.publish("answer 1", b"")
+    outbox.acknowledge(11)
+    outbox.publish("answer 2", b"")
+    outbox.publish("answer 2, more", b"")
+    outbox.acknowledge(12)
+    outbox.acknowledge(13)
+    answers = ["answer 1", "answer 2", "answer 2, more"]
+    assert (link.sent, len(outbox)) == (answers, 6)
+    outbox.confirmed(link.packet_ids[0], 0)
+    assert link.sent == [*answers, "ack 11"]
+    outbox.confirmed(link.packet_ids[1], 0)
+    assert link.sent == [*answers, "ack 11"]
+    outbox.confirmed(link.packet_ids[2], 0)
+    assert (link.sent, len(outbox)) == ([*answers, "ack 11", "ack 12", "ack 13"], 0)
+
+
+def test_an_acknowledgment_without_an_answer_before_it_leaves_at_once() -> None:
+    """Nothing else would let it go later."""
+    outbox = Outbox()
+    link = attached(outbox)
+    outbox.acknowledge(11)
+    outbox.publish("answer", b"")
+    outbox.confirmed(PACKET_ID_MIN, 0)
+    outbox.acknowledge(12)
+    assert (link.sent, len(outbox)) == (["ack 11", "answer", "ack 12"], 0)
+
+
+def test_a_refused_answer_holds_no_acknowledgment_up() -> None:
+    """It will not be said, and the request would come again for ever."""
+    outbox = Outbox()
+    link = attached(outbox)
+    outbox.publish("answer", b"")
+    outbox.acknowledge(11)
+    outbox.confirmed(PACKET_ID_MIN, 0x87)
+    assert link.sent == ["answer", "ack 11"]
+
+
+def test_an_acknowledgment_does_not_overtake_an_answer_that_waits() -> None:
     """So a broker that is slow to take answers gets no further acknowledgments: back-pressure."""
     outbox = Outbox()
     link = attached(outbox, receive_maximum=1)
@@ -63,8 +104,10 @@ def test_an_acknowledgment_does_not_overtake_the_answer() -> None:
     outbox.acknowledge(11)
     outbox.publish("answer 2", b"")
     outbox.acknowledge(12)
-    assert link.sent == ["answer 1", "ack 11"]
+    assert link.sent == ["answer 1"]
     outbox.confirmed(PACKET_ID_MIN, 0)
+    assert link.sent == ["answer 1", "ack 11", "answer 2"]
+    outbox.confirmed(PACKET_ID_MIN + 1, 0)
     assert link.sent == ["answer 1", "ack 11", "answer 2", "ack 12"]
 
 
@@ -79,8 +122,10 @@ def test_unconfirmed_messages_are_sent_again_over_the_next_connection() -> None:
     outbox.detach()
     outbox.publish("d", b"")
     second = attached(outbox)
-    assert first.sent == ["a", "ack 0", "b", "ack 1", "c", "ack 2"]
-    assert second.sent == ["b", "c", "d"]
+    for packet_id in second.packet_ids:
+        outbox.confirmed(packet_id, 0)
+    assert first.sent == ["a", "b", "ack 0", "c"]
+    assert (second.sent, len(outbox)) == (["b", "c", "d"], 0)
 
 
 def test_a_packet_id_in_use_is_passed_over() -> None:

@@ -19,9 +19,9 @@ from tests.broker.beside import (
 )
 from tests.support import free_port
 from thingjobs_broker.data_packets import Received
-from thingjobs_broker.paho_link import PahoLink
 from thingjobs_broker.responses import may_answer_on
-from thingjobs_broker.sidecar import Sidecar, topic_filters
+from thingjobs_broker.sidecar import Sidecar
+from thingjobs_broker.two_ways import TwoLinks
 
 pytestmark = pytest.mark.broker
 
@@ -132,17 +132,39 @@ async def test_replies_and_notifications_are_never_answered(port: int) -> None:
         assert not [topic for topic in seen if topic.count("/accepted") + topic.count("/rejected") > 1]
 
 
-def test_without_no_local_the_service_subscribes_to_requests_only() -> None:
-    """No filter matches a reply, a notification or an event."""
-    assert topic_filters("$aws", mqtt_5=False) == [
-        "$aws/things/+/jobs/get",
-        "$aws/things/+/jobs/start-next",
-        "$aws/things/+/jobs/+/get",
-        "$aws/things/+/jobs/+/update",
-        "$aws/things/+/jobs/+/+/get",
-        "$aws/things/+/jobs/+/+/update",
-        "$aws/control/+/+",
-    ]
+@pytest.mark.asyncio
+async def test_a_topic_that_names_no_operation_is_refused(broker: Mosquitto, tmp_path: Path) -> None:
+    """C49; each is answered once, also at QoS 0, and a retained one not at all."""
+    async with (
+        sidecar(broker.url, tmp_path / "data"),
+        peer(broker.port, f"{PRESS}/#") as device,
+    ):
+        for number, last in enumerate(["J1/frob", "frob", "update", "J1/start-next", "J1/ns/more/get"]):
+            topic = f"{PRESS}/{last}"
+            await device.publish(topic, {"clientToken": f"t-{number}"})
+            refused = await device.refused(topic)
+            assert (refused["code"], refused["clientToken"]) == ("InvalidTopic", f"t-{number}")
+        await device.client.publish(f"{PRESS}/J1/frob", b"{}", qos=0)
+        assert (await device.refused(f"{PRESS}/J1/frob"))["code"] == "InvalidTopic"
+        await device.publish(f"{PRESS}/J2/frob", retain=True)
+        assert (await device.ask(f"{PRESS}/get"))[0] == "accepted"
+
+
+@pytest.mark.asyncio
+async def test_with_3_1_1_a_topic_that_names_no_operation_is_not_heard(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    """It has no way to keep the service's own messages from it."""
+    async with (
+        sidecar(broker.url, tmp_path / "data", mqtt_version="3.1.1"),
+        peer(broker.port, f"{PRESS}/#") as device,
+    ):
+        await device.publish(f"{PRESS}/J1/frob")
+        await device.publish(f"{PRESS}/get")
+        assert list(await device.until(f"{PRESS}/get/accepted")) == [
+            f"{PRESS}/J1/frob",
+            f"{PRESS}/get/accepted",
+        ]
 
 
 @pytest.mark.asyncio
@@ -150,7 +172,7 @@ def test_without_no_local_the_service_subscribes_to_requests_only() -> None:
 async def test_the_service_does_not_hear_itself(
     broker: Mosquitto, tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it publishes would double what it reads; what others publish in its name is dropped."""
+    """What it publishes would double what it reads; each request is looked at once."""
     heard: list[str] = []
     received = Sidecar._received
 
@@ -175,21 +197,29 @@ async def test_the_service_does_not_hear_itself(
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("versions", [("5", "3.1.1"), ("3.1.1", "5")])
-async def test_a_service_that_changes_its_version_answers_once(
-    broker: Mosquitto, tmp_path: Path, versions: tuple[str, str]
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_session_of_an_earlier_version_is_answered_once(
+    broker: Mosquitto, tmp_path: Path, version: str
 ) -> None:
-    """The session at the broker keeps the filters of the version before."""
-    for version in versions:
+    """The service used to have everything below `jobs/` in its session; the broker keeps that for it."""
+    async with peer(broker.port, identifier="thingjobs-service", clean_session=False) as former:
+        await former.client.subscribe(f"{base('+')}/#", qos=1)
+    heard: list[str] = []
+    received = Sidecar._received
+
+    def note(self: Sidecar, message: Received) -> None:
+        heard.append(message.topic)
+        received(self, message)
+
+    with patch.object(Sidecar, "_received", note):
         async with (
             sidecar(broker.url, tmp_path / "data", mqtt_version=version),
             peer(broker.port, f"{PRESS}/#") as device,
         ):
-            answers = []
             for token in ("first", "second"):
-                await device.publish(f"{PRESS}/get", {"clientToken": token})
-                answers.append(await device.until(f"{PRESS}/get/accepted"))
-            assert [one[f"{PRESS}/get/accepted"]["clientToken"] for one in answers] == ["first", "second"]
+                end, answer = await device.ask(f"{PRESS}/get", {"clientToken": token})
+                assert (end, answer["clientToken"]) == ("accepted", token)
+    assert heard == [f"{PRESS}/get"] * 2
 
 
 @pytest.mark.asyncio
@@ -213,7 +243,7 @@ async def test_two_thousand_requests_at_once_are_all_answered(port: int) -> None
 async def test_a_flood_is_refused_and_then_dropped(port: int) -> None:
     """Each of the first requests gets its answer, in order; all are acknowledged, and others are served."""
     count = 2_000
-    with patch.object(PahoLink, "dropped", autospec=True, side_effect=PahoLink.dropped) as dropped:
+    with patch.object(TwoLinks, "dropped", autospec=True, side_effect=TwoLinks.dropped) as dropped:
         await flooded(port, count)
     # What was dropped was told to the connection, which reads a flood in another way.
     assert 0 < dropped.call_count < count - 200

@@ -104,16 +104,16 @@ async def test_an_update_is_applied_once_when_its_acknowledgment_is_lost(
         peer(broker.port, f"{PRESS}/+/update/+") as device,
     ):
         await create_job(operator, "job-1", "press-7")
-        connection = service._connection
-        assert connection is not None
+        ways = service._connection
+        assert ways is not None
 
         def lose(*_: object) -> None:
-            assert connection is not None
-            connection.link.drop()
-            connection._ended(ConnectionLost("cut by the test"))
+            answers = ways._answers
+            answers.link.drop()
+            answers._ended(ConnectionLost("cut by the test"))
 
-        # The connection breaks when the answer is about to leave.
-        monkeypatch.setattr(connection.link, "publish", lose)
+        # The connection breaks when the answer is about to leave; the one for requests ends with it.
+        monkeypatch.setattr(ways.link, "publish", lose)
         update = {"status": "IN_PROGRESS", "expectedVersion": 1}
         await device.publish(f"{PRESS}/job-1/update", update | {"clientToken": "once"})
         topic, answer = await device.next()

@@ -246,14 +246,14 @@ async def test_much_of_a_flood_is_read_in_one_turn(
 @pytest.mark.asyncio
 async def test_a_rest_does_not_end_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor a pause that ends a rest."""
-    monkeypatch.setattr(paho_link, "REST_SECONDS", 0.02)
+    monkeypatch.setattr(paho_link, "REST_SECONDS", 0.2)
     async with connected() as (connection, broker, received, _):
         monkeypatch.setattr(connection.link, "_received", lambda one: dropping(connection, received, one))
         broker.writer.write(wire.publish(TOPIC, b"one"))
         await until_there(received, 1)
         connection.link.pause()
         broker.writer.write(wire.publish(TOPIC, b"two"))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
         assert len(received) == 1
         connection.link.resume()
         await until_there(received, 2)

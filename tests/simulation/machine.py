@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import pytest
@@ -23,6 +23,7 @@ from thingjobs_broker import clock as clock_module
 from thingjobs_broker import host as host_module
 from thingjobs_broker import sidecar as sidecar_module
 from thingjobs_broker import snapshotter as snapshotter_module
+from thingjobs_broker import two_ways as two_ways_module
 from thingjobs_broker.config import (
     JobsSettings,
     LimitsSettings,
@@ -30,7 +31,6 @@ from thingjobs_broker.config import (
     SidecarSettings,
     SnapshotSettings,
 )
-from thingjobs_broker.data_packets import Received
 from thingjobs_broker.floods import Floods
 from thingjobs_broker.host import StartError
 from thingjobs_broker.sidecar import Sidecar
@@ -188,8 +188,9 @@ class Machine:
     def _close_link(self) -> None:
         connection = self.sidecar._connection if self.sidecar is not None else None
         self.sidecar = None
-        if isinstance(connection, ServiceConnection):
-            connection.link.cut()
+        if connection is not None:
+            for one in (connection._requests, connection._answers):
+                cast("ServiceConnection", one).link.cut()
 
     def _died(self) -> None:
         if self.cuts_power_next:
@@ -233,7 +234,7 @@ class Machine:
         patch.setattr(sidecar_module, "time", seconds)
         patch.setattr(sidecar_module, "random", SimpleNamespace(uniform=random.uniform))
         patch.setattr(sidecar_module, "Floods", partial(Floods, seconds=seconds.monotonic))
-        patch.setattr(sidecar_module, "Connection", self._connect)
+        patch.setattr(two_ways_module, "Connection", self._connect)
         # A slice of a capture takes no virtual time, but is followed by a pause for as if it had.
         measured = SimpleNamespace(perf_counter=lambda: schedule.now_us / SECOND_US + random.random() * 0.02)
         patch.setattr(snapshotter_module, "time", measured)
@@ -262,12 +263,10 @@ class Machine:
 
         structlog.configure(processors=[keep])
 
-    def _connect(
-        self, _access: object, received: Callable[[Received], None], confirmed: Callable[[int, int], None]
-    ) -> ServiceConnection:
+    def _connect(self, *given: Any, **options: Any) -> ServiceConnection:
         process = self._process
         assert process is not None, "only the service connects"
-        return ServiceConnection(self._network, process, received, confirmed)
+        return ServiceConnection(self._network, process, *given, **options)
 
 
 def _is_excusable(failure: BaseException) -> bool:

@@ -58,7 +58,7 @@ class Endpoint(Protocol):
     user: str
 
     def received(self, packet_id: int, topic: str, payload: bytes, *, is_repeated: bool) -> None:
-        """A message arrives; to be acknowledged."""
+        """A message arrives; to be acknowledged, unless its packet id is 0."""
 
     def confirmed(self, packet_id: int) -> None:
         """The broker has taken a message."""
@@ -85,7 +85,8 @@ class Session:
     def __init__(self, endpoint: Endpoint, *, is_persistent: bool) -> None:
         self.endpoint = endpoint
         self.is_persistent = is_persistent
-        self.filters: list[str] = []
+        self.filters: dict[str, int] = {}
+        """With the QoS asked for, 0 or 1."""
         self.unacknowledged: dict[int, tuple[str, bytes]] = {}
         self.sent: set[int] = set()
         self.connection: Connection | None = None
@@ -101,8 +102,8 @@ class Broker:
         self._schedule = schedule
         self._weather = weather
         self._sessions: dict[str, Session] = {}
-        self._audiences: dict[str, list[Session]] = {}
-        """By topic, who gets it; emptied when that may have changed."""
+        self._audiences: dict[str, list[tuple[Session, int]]] = {}
+        """By topic, who gets it with which QoS; emptied when that may have changed."""
 
     # Clients
 
@@ -124,16 +125,16 @@ class Broker:
             self._send(session, packet_id)
         return is_present
 
-    def subscribe(self, endpoint: Endpoint, filters: list[str]) -> None:
+    def subscribe(self, endpoint: Endpoint, filters: list[str], qos: int = 1) -> None:
         session = self._sessions.get(endpoint.client_id)
         if session is not None and session.endpoint is endpoint:
-            session.filters += [one for one in filters if one not in session.filters]
+            session.filters |= dict.fromkeys(filters, qos)
             self._audiences.clear()
 
     def unsubscribe(self, endpoint: Endpoint, filters: list[str]) -> None:
         session = self._sessions.get(endpoint.client_id)
         if session is not None and session.endpoint is endpoint:
-            session.filters = [one for one in session.filters if one not in filters]
+            session.filters = {one: qos for one, qos in session.filters.items() if one not in filters}
             self._audiences.clear()
 
     def publish(self, endpoint: Endpoint, packet_id: int, topic: str, payload: bytes) -> None:
@@ -148,14 +149,20 @@ class Broker:
             return
         audience = self._audiences.get(topic)
         if audience is None:
-            everybody = self._sessions.values()
-            audience = [one for one in everybody if any(matches(each, topic) for each in one.filters)]
+            granted = {
+                one: [qos for each, qos in one.filters.items() if matches(each, topic)]
+                for one in self._sessions.values()
+            }
+            audience = [(one, max(levels)) for one, levels in granted.items() if levels]
             self._audiences[topic] = audience
-        for other in audience:
-            # The service has asked not to hear itself (MQTT 5, 3.8.3.1).
+        for other, qos in audience:
+            # The service has asked not to hear itself (MQTT 5, 3.8.3.1), which goes by the client id.
             if other is session and endpoint.user == SERVICE:
                 continue
-            self._route(other, topic, payload)
+            if qos:
+                self._route(other, topic, payload)
+            else:
+                self._route_once(other, topic, payload)
 
     def acknowledge(self, endpoint: Endpoint, packet_id: int) -> None:
         session = self._sessions.get(endpoint.client_id)
@@ -184,6 +191,12 @@ class Broker:
             session.newest_id = session.newest_id % 65_535 + 1
             session.unacknowledged[session.newest_id] = topic, payload
             self._send(session, session.newest_id)
+
+    def _route_once(self, session: Session, topic: str, payload: bytes) -> None:
+        """With QoS 0: now, or not at all."""
+        connection, endpoint = session.connection, session.endpoint
+        if connection is not None:
+            connection.carry(TO_CLIENT, lambda: endpoint.received(0, topic, payload, is_repeated=False))
 
     def _send(self, session: Session, packet_id: int) -> None:
         connection, endpoint = session.connection, session.endpoint

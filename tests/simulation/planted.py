@@ -8,7 +8,7 @@ import pytest
 
 from thingjobs_agent.machine import taking_up
 from thingjobs_agent.machine.state import Limits
-from thingjobs_broker import clock, commits
+from thingjobs_broker import clock, commits, outbox
 from thingjobs_broker.core import device, execution, retry, rolling_out, state, targets, views
 from thingjobs_broker.core.records import ExecutionChanged
 from thingjobs_broker.core.step import Step
@@ -277,6 +277,21 @@ def a_notification_is_lost_on_its_way(patch: pytest.MonkeyPatch) -> None:
 
     real = commits.Commits.publish
     patch.setattr(commits.Commits, "publish", publish)
+
+
+@planted("AnsweredBeforeForgotten")
+def an_acknowledgment_does_not_wait_for_its_answer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(outbox.Outbox, "_acknowledge", lambda box, packet_id: box._link.acknowledge(packet_id))
+
+
+@planted("AnsweredBeforeForgotten")
+def a_held_acknowledgment_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    def release(self: outbox.Outbox) -> None:
+        self._held = type(self._held)(list(self._held)[1:])
+        real(self)
+
+    real = outbox.Outbox._release
+    patch.setattr(outbox.Outbox, "_release", release)
 
 
 # Time

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.simulation.network import SERVICE, Broker, Endpoint
+from tests.simulation.service_link import ServiceLink
 from thingjobs_agent.events import FinishWork, StartStep
 from thingjobs_agent.work import Checkpoint
 from thingjobs_broker.commits import Commits
 from thingjobs_broker.core.outcome import Message, Outcome
 from thingjobs_broker.core.records import Record
 from thingjobs_broker.core.state import State
+from thingjobs_broker.data_packets import Received
 from thingjobs_broker.host import ServiceHost
 from thingjobs_broker.sidecar import Sidecar
 from thingjobs_broker.store.store import Store
@@ -48,6 +51,10 @@ class Tap:
         patch.setattr(Store, "load", self._load(Store.load))
         patch.setattr(Sidecar, "publish", self._publish(Sidecar.publish))
         patch.setattr(ServiceHost, "receive", self._receive(ServiceHost.receive))
+        patch.setattr(Broker, "accept", self._accept(Broker.accept))
+        patch.setattr(Broker, "publish", self._arrive(Broker.publish))
+        patch.setattr(ServiceLink, "_take", self._take(ServiceLink._take))
+        patch.setattr(ServiceLink, "acknowledge", self._acknowledge(ServiceLink.acknowledge))
 
     @property
     def state(self) -> State | None:
@@ -129,6 +136,44 @@ class Tap:
                 return receive(host, topic, payload, by, answered)
             finally:
                 self.request = None
+
+        return tapped
+
+    # Between the service and the broker
+
+    def _accept(self, accept: Callable[..., bool | None]) -> Callable[..., bool | None]:
+        def tapped(broker: Broker, endpoint: Endpoint, *given: Any, **options: Any) -> bool | None:
+            if endpoint.user == SERVICE:
+                for checker in self._world.checkers:
+                    checker.reconnected()
+            return accept(broker, endpoint, *given, **options)
+
+        return tapped
+
+    def _arrive(self, publish: Callable[..., None]) -> Callable[..., None]:
+        def tapped(broker: Broker, endpoint: Endpoint, packet_id: int, topic: str, payload: bytes) -> None:
+            publish(broker, endpoint, packet_id, topic, payload)
+            if endpoint.user == SERVICE:
+                for checker in self._world.checkers:
+                    checker.arrived(topic, decoded(payload))
+
+        return tapped
+
+    def _take(self, take: Callable[[ServiceLink, Received], None]) -> Callable[[ServiceLink, Received], None]:
+        def tapped(link: ServiceLink, message: Received) -> None:
+            if message.packet_id:
+                for checker in self._world.checkers:
+                    checker.brought(message.packet_id)
+            take(link, message)
+
+        return tapped
+
+    def _acknowledge(self, acknowledge: Callable[[ServiceLink, int], None]) -> Callable[..., None]:
+        def tapped(link: ServiceLink, packet_id: int) -> None:
+            topic, payload = link.requests[packet_id]
+            acknowledge(link, packet_id)
+            for checker in self._world.checkers:
+                checker.acknowledged(packet_id, topic, decoded(payload), is_dropped=link.is_dropping)
 
         return tapped
 

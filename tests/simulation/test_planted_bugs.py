@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.planted import BUGS, Plant
 from tests.simulation.world import run
 
-SEEDS_MAX = 80
+SEEDS_MAX = 160
 
 
 @pytest.mark.broker

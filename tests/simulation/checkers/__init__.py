@@ -3,6 +3,7 @@
 from tests.simulation.checkers.agents import EverythingEnds, NoJobTwice
 from tests.simulation.checkers.base import Checker
 from tests.simulation.checkers.durability import NothingToldIsLost, RecoveredEqualsLived, SyncedBeforeSaid
+from tests.simulation.checkers.letting_go import AnsweredBeforeForgotten
 from tests.simulation.checkers.membership import JobsFollowMembership, RemovalsHaveReasons
 from tests.simulation.checkers.notices import EverythingIsSaid, NotifyIff
 from tests.simulation.checkers.protocol import (
@@ -24,6 +25,7 @@ ALL: tuple[type[Checker], ...] = (
     NothingToldIsLost,
     RecoveredEqualsLived,
     OneReplyEach,
+    AnsweredBeforeForgotten,
     VersionByOne,
     TerminalStaysTerminal,
     UpdatesAreAsAsked,

@@ -49,6 +49,18 @@ class Checker:
     def said(self, topic: str, body: Any, position: int) -> None:
         """A message leaves the service; it tells of nothing after that journal position."""
 
+    def reconnected(self) -> None:
+        """The broker lets the service in. What was not acknowledged or confirmed is sent again."""
+
+    def brought(self, packet_id: int) -> None:
+        """A request of QoS 1 reaches the service, perhaps again."""
+
+    def arrived(self, topic: str, body: Any) -> None:
+        """A message of the service has reached the broker."""
+
+    def acknowledged(self, packet_id: int, topic: str, body: Any, *, is_dropped: bool) -> None:
+        """The service lets the broker forget a request; one that is dropped gets no answer."""
+
     def recovered(self, state: State, position: int) -> None:
         """A state was read from the disk."""
 

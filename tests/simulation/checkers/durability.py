@@ -10,6 +10,7 @@ from tests.broker.store.faults import SimulatedDisk
 from tests.simulation.checkers.base import Checker
 from thingjobs_broker.core.records import ServiceStarted
 from thingjobs_broker.core.state import Execution, State
+from thingjobs_broker.store.errors import StoreError
 from thingjobs_broker.store.journal import Journal
 from thingjobs_broker.store.store import JOURNAL, Store
 from thingjobs_protocol.status import TERMINAL
@@ -171,8 +172,12 @@ class RecoveredEqualsLived(Checker):
             self.broken("the service is not up, though nothing is wrong any more")
             return
         worst = after_the_worst(self.world.machine.disk)
-        recovered = Store(worst, worst.root).load()
-        _compare(self, recovered, live, "recovered at the end")
+        try:
+            recovered = Store(worst, worst.root).load()
+        except StoreError as error:
+            self.broken(f"what is on the disk at the end cannot be recovered: {error}")
+        else:
+            _compare(self, recovered, live, "recovered at the end")
 
 
 def _compare(checker: Checker, found: State, wanted: State, what: str) -> None:

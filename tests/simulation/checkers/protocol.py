@@ -28,18 +28,18 @@ class OneReplyEach(Checker):
         self._replied.clear()
 
     def asked(self, topic: str, body: Any) -> None:
-        self._open[topic, _token(body)] += 1
+        self._open[topic, token_of(body)] += 1
 
     def said(self, topic: str, body: Any, position: int) -> None:
         request, _, ending = topic.rpartition("/")
         if ending in ENDINGS and "/events/" not in topic:
-            key = request, _token(body)
+            key = request, token_of(body)
             self._replied[key] += 1
             if self._replied[key] > self._open[key]:
                 self.broken(f"{topic} answers a request that nobody has made: {key}")
 
     def settled(self, topic: str, body: Any) -> None:
-        key = topic, _token(body)
+        key = topic, token_of(body)
         if not topic.startswith("$aws/") or _is_no_request(topic):
             return
         self._open[key] -= 1
@@ -48,7 +48,7 @@ class OneReplyEach(Checker):
             self.broken(f"{topic} was acknowledged without an answer")
 
 
-def _token(body: Any) -> Any:
+def token_of(body: Any) -> Any:
     token = body.get("clientToken") if isinstance(body, dict) else None
     return token if isinstance(token, str) else None
 
@@ -112,7 +112,7 @@ class UpdatesAreAsAsked(Checker):
         self._queued_at: dict[tuple[str, str, int], int] = {}
 
     def asked(self, topic: str, body: Any) -> None:
-        if topic.endswith("/update") and _token(body) is not None:
+        if topic.endswith("/update") and token_of(body) is not None:
             self._asked[topic, body["clientToken"]] = body
 
     def applied(self, state: State, record: Record) -> None:
