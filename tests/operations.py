@@ -9,8 +9,8 @@ PAGE = ROOT / "docs" / "operations.md"
 HEAD = """# Operations of the control plane
 
 Each is `thingjobs call NAME --json '{...}'`, a request on `$aws/control/{clientId}/NAME`, and over HTTP AWS's
-own route; those of our own are there at `POST /thingjobs/NAME`. Required members are bold. AWS's API reference
-tells what the others mean; the reasons for our own are in [decisions](decisions.md).
+own route; those of our own are there at `POST /thingjobs/NAME`. Required members are bold. AWS's API
+reference tells what the others mean; the reasons for our own are in [decisions](decisions.md).
 
 | operation | members | what it does |
 | --- | --- | --- |
