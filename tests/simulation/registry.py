@@ -35,10 +35,11 @@ class Registry:
                 self._ask("AddThingToThingGroup", thingName=thing, thingGroupName=random.choice([*PARENTS]))
 
     def act(self) -> None:
-        """Do one thing."""
+        """Do a few things."""
         acts = [self._join] * 5 + [self._leave] * 4 + [self._move, self._recolor, self._recolor]
         acts += [self._delete_thing, self._delete_group, self._make_again, self._make_again]
-        self._schedule.random.choice(acts)()
+        for _ in range(self._schedule.random.randint(1, 6)):
+            self._schedule.random.choice(acts)()
 
     def _thing(self) -> str:
         return self._schedule.random.choice(self._things)
