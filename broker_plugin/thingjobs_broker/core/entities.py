@@ -231,8 +231,8 @@ class Orders:
         self.groups: SortedDict[int, str] = SortedDict()
         self.types: SortedDict[int, str] = SortedDict()
         """The ids of all groups and the names of all types, by their index."""
-        self.histories: dict[str, SortedDict[int, Execution]] = {}
-        """By the name of a thing that has many, all its executions by their queue position."""
+        self.histories: dict[str, list[Execution]] = {}
+        """By the name of a thing that has many, all its executions in the order of their queue positions."""
 
 
 class Template(msgspec.Struct, gc=False):

@@ -6,10 +6,10 @@ they become many.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from typing import TYPE_CHECKING, Final
 
-from sortedcontainers import SortedDict
+from thingjobs_broker.core.untracked import untracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,21 +23,25 @@ FEW_MAX: Final = 256
 
 
 def note(state: State, thing: Thing, execution: Execution) -> None:
-    """Enter an execution that the thing has got."""
+    """Enter an execution that the thing has got, as the newest of its job."""
     history = state.orders.histories.get(thing.thing_name)
     if history is None:
         if len(thing.executions) <= FEW_MAX and execution.execution_number <= FEW_MAX:
             return
-        history = SortedDict((one.queue_position, one) for one in of_thing(thing))
+        history = untracked(sorted(of_thing(thing), key=_queue_position))
         state.orders.histories[thing.thing_name] = history
-    history[execution.queue_position] = execution
+    elif history[-1].queue_position < execution.queue_position:
+        history.append(execution)
+    else:
+        # Executions are restored job by job.
+        insort(history, execution, key=_queue_position)
 
 
 def forget(state: State, execution: Execution) -> None:
     """Take an execution out that is deleted."""
     history = state.orders.histories.get(execution.thing_name)
     if history is not None:
-        del history[execution.queue_position]
+        del history[bisect_left(history, execution.queue_position, key=_queue_position)]
         if not history:
             del state.orders.histories[execution.thing_name]
 
@@ -55,13 +59,12 @@ def of_thing(thing: Thing, job_id: str | None = None) -> Iterator[Execution]:
 def behind(state: State, thing: Thing, job_id: str | None, place: Place) -> Iterator[tuple[Place, Execution]]:
     """Yield the executions of a thing behind a place, in the order of their creation."""
     after = place[0] if place else -1
-    history = state.orders.histories.get(thing.thing_name) if job_id is None else None
-    if history is not None:
-        yield from (((at,), history[at]) for at in history.irange(after, inclusive=(False, True)))
-        return
-    ordered = sorted(of_thing(thing, job_id), key=_queue_position)
+    ordered = state.orders.histories.get(thing.thing_name) if job_id is None else None
+    if ordered is None:
+        ordered = sorted(of_thing(thing, job_id), key=_queue_position)
     start = bisect_right(ordered, after, key=_queue_position)
-    yield from (((one.queue_position,), one) for one in ordered[start:])
+    for at in range(start, len(ordered)):
+        yield (ordered[at].queue_position,), ordered[at]
 
 
 def _queue_position(execution: Execution) -> int:
