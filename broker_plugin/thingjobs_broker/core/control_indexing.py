@@ -12,6 +12,7 @@ from thingjobs_broker.core import groups, membership, operations_indexing
 from thingjobs_broker.core.errors import InvalidRequestError, ResourceNotFoundError
 from thingjobs_broker.core.indexing import (
     CONNECTIVITY,
+    GROUP_INDEX_NAME,
     GROUPS,
     INDEX_NAME,
     MODE,
@@ -130,6 +131,12 @@ def describe_endpoint(step: Step, request: operations_indexing.DescribeEndpoint,
 
 
 def _check_index(step: Step, index_name: str) -> None:
+    if index_name == GROUP_INDEX_NAME:
+        message = (
+            f"Index {GROUP_INDEX_NAME} not found: thing groups are not searched here, whatever"
+            " thingGroupIndexingMode is; ListThingGroups lists them by prefix and parent"
+        )
+        raise ResourceNotFoundError(message)
     if index_name != INDEX_NAME or not is_on(step.state):
         hint = f"; expected {INDEX_NAME}" if is_on(step.state) else "; indexing is off"
         message = f"Index {index_name} not found{hint}"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.step import Step
 
 INDEX_NAME: Final = "AWS_Things"
+GROUP_INDEX_NAME: Final = "AWS_ThingGroups"
+"""AWS's other index, which there is none of here: the fields that its queries look at are not in control plane 1.9."""
 QUERY_VERSION: Final = "2017-09-30"
 THINGS: Final = "thingIndexingConfiguration"
 GROUPS: Final = "thingGroupIndexingConfiguration"

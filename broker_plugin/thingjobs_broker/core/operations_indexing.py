@@ -107,7 +107,7 @@ class ThingIndexingConfiguration(Request, frozen=True):
 
 
 class ThingGroupIndexingConfiguration(Request, frozen=True):
-    """Spec: control plane 1.8."""
+    """Spec: control plane 1.8; kept, and of no effect: there is no index AWS_ThingGroups."""
 
     thing_group_indexing_mode: Literal["OFF", "ON"]
     managed_fields: list[dict[str, str]] | None = None

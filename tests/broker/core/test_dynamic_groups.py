@@ -289,6 +289,30 @@ def test_search_needs_an_index() -> None:
     world.restart()
 
 
+def test_thing_groups_have_no_index_whatever_is_configured() -> None:
+    """1.9 has no fields of groups: AWS_ThingGroups is ResourceNotFound by name, on or off; 1.8: the setting is
+    kept, and no dynamic group can have that index.
+    """
+    world = GroupWorld("T")
+    configuration = {
+        "thingIndexingConfiguration": REGISTRY,
+        "thingGroupIndexingConfiguration": {"thingGroupIndexingMode": "ON"},
+    }
+    for is_configured in (False, True):
+        if is_configured:
+            world.control("UpdateIndexingConfiguration", **configuration)
+        for operation, members in (("SearchIndex", {"queryString": "*"}), ("DescribeIndex", {})):
+            code, message = refused(world, operation, indexName="AWS_ThingGroups", **members)
+            assert (code, "AWS_ThingGroups not found: thing groups" in message) == ("ResourceNotFound", True)
+            assert "ListThingGroups" in message
+    assert world.control("GetIndexingConfiguration") == configuration
+    assert world.control("ListIndices") == {"indexNames": ["AWS_Things"]}
+    dynamic = {"thingGroupName": "D", "queryString": "*", "indexName": "AWS_ThingGroups"}
+    code, message = refused(world, "CreateDynamicThingGroup", **dynamic)
+    assert (code, "AWS_ThingGroups" in message) == ("InvalidRequest", True)
+    assert refused(world, "SearchIndex", queryString="*", indexName="x")[1].endswith("expected AWS_Things")
+
+
 def test_events_that_are_turned_off_are_not_published() -> None:
     """JOB and JOB_EXECUTION are on unless they are turned off (1.8, 2.6)."""
     world = GroupWorld("T")
