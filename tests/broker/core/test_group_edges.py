@@ -200,3 +200,35 @@ def test_a_missing_index_is_told_by_what_is_missing() -> None:
     assert refused(world, "DescribeIndex", indexName="AWS_Things")[1].endswith("indexing is off")
     world.control("UpdateIndexingConfiguration", thingIndexingConfiguration=REGISTRY)
     assert refused(world, "DescribeIndex", indexName="x")[1].endswith("expected AWS_Things")
+
+
+def test_a_dynamic_group_follows_the_end_of_another_group() -> None:
+    """1.9, "Re-evaluation": membership is indexed data, also where the group that ends is what is left."""
+    world = IndexedWorld("T")
+    world.group("G", "T")
+    world.dynamic("in", "thingGroupNames:G")
+    world.dynamic("out", "NOT thingGroupNames:G")
+    assert (world.members("in"), world.members("out")) == (["T"], [])
+    world.control("DeleteThingGroup", thingGroupName="G")
+    world.advance(1)
+    assert (world.members("in"), world.members("out")) == ([], ["T"])
+
+
+def test_a_deleted_group_is_gone_though_members_are_yet_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.8, DeleteThingGroup: its id and its name are not found; a new group of its name is another one."""
+    monkeypatch.setattr(membership, "CHANGES_SLICE", 4)
+    things = numbered(9)
+    world = GroupWorld(*things)
+    world.group("G", *things)
+    world.group("other", "T00000")
+    world.create_job("J", "G", targetSelection="CONTINUOUS")
+    assert world.control("ListJobs", thingGroupId="id-of-G")["jobs"]
+    world.control("DeleteThingGroup", thingGroupName="G")
+    assert len(world.state.group_members["id-of-G"]) > 0
+    for members in ({"thingGroupId": "id-of-G"}, {"thingGroupName": "G"}):
+        assert refused(world, "ListJobs", **members)[0] == "ResourceNotFound"
+    made = world.control("CreateThingGroup", thingGroupName="G")
+    assert made["thingGroupId"] != "id-of-G"
+    assert world.control("ListThingsInThingGroup", thingGroupName="G") == {"things": []}
+    listed = world.control("ListThingGroupsForThing", thingName="T00000")["thingGroups"]
+    assert [group["groupName"] for group in listed] == ["other"]
