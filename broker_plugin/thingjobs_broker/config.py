@@ -79,6 +79,12 @@ class JobsSettings:
         minimum=0,
         maximum=43_200,
     )
+    expiry_interval_minutes: int = setting(
+        "How often they are looked for: they may wait so much longer.",
+        default=60,
+        minimum=1,
+        maximum=60,
+    )
     artifact_dir: str = setting(
         "Directory that documentSource and presigned URLs name: BUCKET/KEY is a file in it.", default=""
     )

@@ -346,6 +346,7 @@ def rules_of(settings: ServiceSettings) -> Rules:
         timeout_minutes_maxima=(("the service", jobs.timeout_maximum_minutes or None),),
         moto_compat=settings.http.moto_compat,
         expiry_minutes=jobs.expiry_minutes or None,
+        expiry_interval_ms=jobs.expiry_interval_minutes * 60_000,
     )
 
 

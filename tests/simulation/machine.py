@@ -89,6 +89,7 @@ class Machine:
             jobs=JobsSettings(
                 windowed_cancel_at_limit=schedule.chance(0.5),
                 expiry_minutes=schedule.random.choice([0, 0, 0, 2, 5]),
+                expiry_interval_minutes=1,
             ),
             quotas=QuotaSettings(concurrent_jobs_max=schedule.random.choice([1, 2, 500, 500, 500])),
             limits=LimitsSettings(requests_per_second=schedule.random.choice([0, 5, 50]), requests_burst=20),

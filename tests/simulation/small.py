@@ -9,7 +9,7 @@ import pytest
 
 from tests.simulation.schedule import SECOND_US, Schedule
 from thingjobs_broker import runner
-from thingjobs_broker.core import expiry, lifecycle, membership, rolling_out, scheduling, service
+from thingjobs_broker.core import lifecycle, membership, rolling_out, scheduling, service
 from thingjobs_broker.core import schedule as core_schedule
 from thingjobs_broker.pace import Pace
 
@@ -27,7 +27,6 @@ def replace(patch: pytest.MonkeyPatch, schedule: Schedule) -> None:
     ):
         patch.setattr(module, name, random.choice([1, 1, 2, 250]))
     patch.setattr(core_schedule, "LEAD_MINUTES_MIN", 0)
-    patch.setattr(expiry, "INTERVAL_MS", 60_000)
     # A slice takes no virtual time, but is followed by a pause for as if it had.
     clock = SimpleNamespace(now=lambda: schedule.now_us / SECOND_US, used=lambda: random.random() * 0.2)
     patch.setattr(runner, "Pace", partial(Pace, now=clock.now, used=clock.used))

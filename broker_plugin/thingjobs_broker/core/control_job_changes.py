@@ -100,6 +100,9 @@ def associate_targets_with_job(
     if things:
         message = f"Target {things[0]!r} is a thing; AssociateTargetsWithJob takes thing groups"
         raise InvalidRequestError(message)
+    if added and not the_job.is_concurrent:
+        # Its rollout begins anew (2.4).
+        quotas.check_concurrent(step.ports.rules, len(step.state.concurrent_jobs) + 1)
     step.apply(
         JobUpdated(
             the_job.job_id,

@@ -73,9 +73,7 @@ def checked(step: Step, request: operations.CreateJob, by: str) -> JobCreated:
     rules, count = step.ports.rules, len(step.state.active_jobs) + 1
     quotas.check(rules, "active_jobs_max", count, "Active jobs", "; cancel or delete one")
     if status is JobStatus.IN_PROGRESS:
-        count = len(step.state.concurrent_jobs) + 1
-        what = "Jobs being rolled out or canceled"
-        quotas.check(rules, "concurrent_jobs_max", count, what, "; wait for one")
+        quotas.check_concurrent(rules, len(step.state.concurrent_jobs) + 1)
     return JobCreated(
         request.job_id,
         step.now_ms,

@@ -1,6 +1,7 @@
 """Cancels executions that nobody has started for too long (spec: control plane B19, B20). Off as AWS has it.
 
-A pass over all jobs in bounded slices, once an hour; when an execution expires is decided in `timeouts`.
+A pass over all jobs in bounded slices, every so often (`Rules.expiry_interval_ms`); when an execution
+expires is decided in `timeouts`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.entities import Execution, Job
     from thingjobs_broker.core.step import Step
 
-INTERVAL_MS: Final = 3_600_000
 LOOKS_SLICE: Final = 2000
 EXPIRED: Final = "expired"
 

@@ -22,6 +22,8 @@ from thingjobs_protocol.status import JobExecutionStatus, JobStatus, TargetSelec
 JobId = Annotated[str, Meta(pattern=limits.JOB_ID_PATTERN)]
 ThingName = Annotated[str, Meta(pattern=limits.THING_NAME_PATTERN)]
 Text = Annotated[str, Meta(max_length=limits.TEXT_CHARACTERS_MAX)]
+JobText = Annotated[str, Meta(min_length=1, max_length=limits.TEXT_CHARACTERS_MAX)]
+"""Of jobs and templates, whose pattern asks for a character (1.3)."""
 Target = Annotated[str, Meta(min_length=1, max_length=2048)]
 Minutes = Annotated[int, Meta(ge=limits.TIMEOUT_MINUTES_MIN, le=limits.TIMEOUT_MINUTES_MAX)]
 Long = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -110,7 +112,7 @@ class CreateJob(Request, frozen=True):
     document_parameters: dict[ParameterKey, ParameterValue] | None = None
     destination_package_versions: PackageVersions | None = None
     tags: list[Tag] = []
-    description: Text = ""
+    description: JobText | None = None
     target_selection: TargetSelection = TargetSelection.SNAPSHOT
     presigned_url_config: PresignedUrlConfig | None = None
     job_executions_rollout_config: RolloutConfig | None = None
@@ -126,7 +128,7 @@ class UpdateJob(Request, frozen=True):
 
     job_id: JobId
     namespace_id: NamespaceId | None = None
-    description: Text | None = None
+    description: JobText | None = None
     presigned_url_config: PresignedUrlConfig | None = None
     job_executions_rollout_config: RolloutConfig | None = None
     abort_config: AbortConfig | None = None
@@ -147,7 +149,7 @@ class AssociateTargetsWithJob(Request, frozen=True):
 
     job_id: JobId
     targets: Annotated[list[Target], Meta(min_length=1)]
-    comment: Text | None = None
+    comment: JobText | None = None
     namespace_id: NamespaceId | None = None
 
 
@@ -183,7 +185,7 @@ class CancelJob(Request, frozen=True):
     job_id: JobId
     force: bool = False
     reason_code: ReasonCode | None = None
-    comment: Text | None = None
+    comment: JobText | None = None
 
 
 class CancelJobExecution(Request, frozen=True):
@@ -307,7 +309,7 @@ class CreateJobTemplate(Request, frozen=True):
     """Spec: control plane 1.4, 7.3."""
 
     job_template_id: TemplateId
-    description: Text
+    description: JobText
     job_arn: Arn | None = None
     document: Document | None = None
     document_source: DocumentUrl | None = None

@@ -80,6 +80,8 @@ class Rules(Quotas, frozen=True):
     """Whether what moto's own tests need is allowed (spec: control plane 11.2)."""
     expiry_minutes: int | None = None
     """QUEUED executions are canceled after so long (B19); None for never, as AWS has it."""
+    expiry_interval_ms: int = 3_600_000
+    """How often that is looked for, at most an hour (B20): an execution may wait so much longer."""
 
 
 class Ports(msgspec.Struct, frozen=True):

@@ -83,3 +83,13 @@ def check(quotas: Quotas, name: Name, count: int, what: str, hint: str = "") -> 
         kind: type[ControlError] = InvalidRequestError if name in INVALID else LimitExceededError
         message = f"{what}: {count}; expected at most {limit}{hint} (setting quotas.{name})"
         raise kind(message)
+
+
+def check_concurrent(quotas: Quotas, count: int) -> None:
+    """Check that so many jobs may be at work (spec: control plane 2.4).
+
+    Raises:
+        LimitExceededError: they are too many.
+
+    """
+    check(quotas, "concurrent_jobs_max", count, "Jobs being rolled out or canceled", "; wait for one")

@@ -331,12 +331,12 @@ class JobsService:
         return step.finish()
 
     def _expire(self, step: Step) -> None:
-        """Do one slice of the hourly look at what nobody has started (B20)."""
+        """Do one slice of the look now and then at what nobody has started (B20)."""
         minutes = self._ports.rules.expiry_minutes
         assert minutes is not None
         following = expiry.sweep(step, self._expiry_cursor, minutes)
         self._expiry_cursor = following or expiry.Cursor()
-        self._expiry_due_ms = step.now_ms if following else step.now_ms + expiry.INTERVAL_MS
+        self._expiry_due_ms = step.now_ms if following else step.now_ms + self._ports.rules.expiry_interval_ms
 
     def _look_at_attended(self, step: Step) -> None:
         while step.attended:

@@ -174,6 +174,32 @@ def test_a_job_more_than_may_be_at_work_is_refused() -> None:
     world.control("CreateJob", **JOB | {"jobId": "J8"})
 
 
+def test_a_job_that_would_be_rolled_out_again_counts_among_those_at_work() -> None:
+    """Control plane 2.4: AssociateTargetsWithJob is refused at the limit, unless it adds nothing."""
+    world = prepared(concurrent_jobs_max=1)
+    world.create_job("J1", "G", targetSelection="CONTINUOUS")
+    world.create_job("J2", "T", "U", **slow())
+    assert (world.job("J1").is_concurrent, world.job("J2").is_concurrent) == (False, True)
+    known = picture(world.state)
+    answer = only(world.call("AssociateTargetsWithJob", {"jobId": "J1", "targets": ["H"]}))
+    assert answer["code"] == LIMIT
+    assert "at most 1; wait for one (setting quotas.concurrent_jobs_max)" in answer["message"]
+    assert (world.records, picture(world.state)) == ([], known)
+    world.control("AssociateTargetsWithJob", jobId="J1", targets=["G"])
+    world.advance(60_000)
+    world.control("AssociateTargetsWithJob", jobId="J1", targets=["H"])
+
+
+def test_a_job_that_is_rolled_out_takes_targets_at_the_limit() -> None:
+    """Control plane 2.4: it is one of those at work already."""
+    world = prepared(concurrent_jobs_max=1)
+    world.join("T", "G")
+    world.join("U", "G")
+    world.create_job("J1", "G", targetSelection="CONTINUOUS", **slow())
+    assert world.job("J1").is_concurrent
+    world.control("AssociateTargetsWithJob", jobId="J1", targets=["H"])
+
+
 def slow() -> dict[str, Any]:
     return {"jobExecutionsRolloutConfig": {"maximumPerMinute": 1}}
 

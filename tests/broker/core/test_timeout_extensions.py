@@ -6,7 +6,9 @@ import pytest
 
 from tests.broker.core.groups import GroupWorld
 from tests.broker.core.world import MINUTE_MS, START_MS, START_S, endings, only, picture
+from thingjobs_broker.config import JobsSettings, ServiceSettings
 from thingjobs_broker.core.ports import Rules
+from thingjobs_broker.host import rules_of
 from thingjobs_protocol.status import JobExecutionStatus as Status
 from thingjobs_protocol.status import JobStatus
 
@@ -229,6 +231,20 @@ def test_b19_b20_b21_what_nobody_starts_expires() -> None:
     world.update("U", "J1", "SUCCEEDED")
     assert world.job("J1").status is JobStatus.COMPLETED
     world.restart()
+
+
+@pytest.mark.parametrize(("interval", "canceled_after"), [(1, 91), (60, 120)])
+def test_b20_an_operator_sets_how_often_it_is_looked_for(interval: int, canceled_after: int) -> None:
+    """B20: every hour or sooner; nobody waits longer than that beyond the expiry, and nobody shorter."""
+    jobs = JobsSettings(expiry_minutes=90, expiry_interval_minutes=interval)
+    world = GroupWorld("T", rules=rules_of(ServiceSettings(jobs=jobs)))
+    world.fire()
+    world.advance(30_000)
+    world.create_job("J1")
+    world.advance(canceled_after * MINUTE_MS - 30_001)
+    assert world.execution("T", "J1").status is Status.QUEUED
+    world.advance(1)
+    assert world.execution("T", "J1").status is Status.CANCELED
 
 
 def test_b19_a_retry_expires_by_its_own_clock() -> None:
