@@ -290,8 +290,8 @@ def test_search_needs_an_index() -> None:
 
 
 def test_thing_groups_have_no_index_whatever_is_configured() -> None:
-    """1.9 has no fields of groups: AWS_ThingGroups is ResourceNotFound by name, on or off; 1.8: the setting is
-    kept, and no dynamic group can have that index.
+    """1.9 has no fields of groups: AWS_ThingGroups is ResourceNotFound by name, on or off; 1.8: the setting
+    is kept, and no dynamic group can have that index.
     """
     world = GroupWorld("T")
     configuration = {
