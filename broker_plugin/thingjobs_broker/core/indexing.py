@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 INDEX_NAME: Final = "AWS_Things"
 GROUP_INDEX_NAME: Final = "AWS_ThingGroups"
-"""AWS's other index, which there is none of here: control plane 1.9 has no fields of groups for its queries."""
+"""The other index of AWS, which is not here: control plane 1.9 has no fields of groups for its queries."""
 QUERY_VERSION: Final = "2017-09-30"
 THINGS: Final = "thingIndexingConfiguration"
 GROUPS: Final = "thingGroupIndexingConfiguration"
