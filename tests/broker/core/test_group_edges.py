@@ -10,8 +10,10 @@ from tests.broker.core.groups import GroupWorld, numbered
 from tests.broker.core.test_control_groups import family, names, refused
 from tests.broker.core.test_dynamic_groups import REGISTRY, STATUS, IndexedWorld
 from tests.broker.core.world import World
-from thingjobs_broker.core import membership
+from thingjobs_broker.core import groups, membership
 from thingjobs_broker.core.ports import Rules
+from thingjobs_broker.core.query import parse
+from thingjobs_broker.core.query_match import Indexed
 
 
 def test_a_thing_that_becomes_full_gives_up_nothing() -> None:
@@ -232,3 +234,62 @@ def test_a_deleted_group_is_gone_though_members_are_yet_to_leave(monkeypatch: py
     assert world.control("ListThingsInThingGroup", thingGroupName="G") == {"things": []}
     listed = world.control("ListThingGroupsForThing", thingName="T00000")["thingGroups"]
     assert [group["groupName"] for group in listed] == ["other"]
+
+
+def test_an_empty_attribute_of_a_group_is_none() -> None:
+    """1.8: an attribute that is set to "" is removed, when a group is made and when it is changed."""
+    world = GroupWorld()
+    given = {"attributePayload": {"attributes": {"a": "1", "b": ""}}}
+    world.control("CreateThingGroup", thingGroupName="G", thingGroupProperties=given)
+
+    def shown() -> dict[str, Any]:
+        group = world.control("DescribeThingGroup", thingGroupName="G")
+        properties: dict[str, Any] = group["thingGroupProperties"]
+        return properties
+
+    assert shown() == {"attributePayload": {"attributes": {"a": "1"}}}
+    change = {"attributePayload": {"attributes": {"a": "", "c": "2"}, "merge": True}}
+    world.control("UpdateThingGroup", thingGroupName="G", thingGroupProperties=change)
+    assert shown() == {"attributePayload": {"attributes": {"c": "2"}}}
+
+
+def test_an_operation_for_the_other_kind_of_group_is_named() -> None:
+    """1.8: static and dynamic groups have operations of their own; the refusal tells which."""
+    world = IndexedWorld("T")
+    world.group("S")
+    world.dynamic("D", "thingName:T")
+    properties: dict[str, Any] = {"thingGroupProperties": {}}
+    for operation, name, said in (
+        ("UpdateDynamicThingGroup", "S", "is static; expected an operation for ThingGroups"),
+        ("UpdateThingGroup", "D", "is dynamic; expected an operation for DynamicThingGroups"),
+    ):
+        code, message = refused(world, operation, thingGroupName=name, **properties)
+        assert (code, said in message) == ("InvalidRequest", True)
+
+
+def test_numbers_of_a_shadow_have_a_text() -> None:
+    """1.9, "Matching": a wildcard is compared with the text of a number; nothing with that of an object."""
+    thing = Indexed("T", shadows={"": {"reported": {"temp": 20.5, "count": 7, "net": {"a": 1}}}})
+    for text, expected in (("temp:20*", True), ("temp:2?.5", True), ("count:?", True), ("net:*1*", False)):
+        assert parse(f"shadow.reported.{text}").matches(thing) is expected
+
+
+def test_who_is_no_thing_is_in_no_group() -> None:
+    """1.8: membership is of things; a name that is none, or no longer, is in no group."""
+    world = GroupWorld("T")
+    world.group("G", "T")
+    assert groups.contains(world.state, "G", "T")
+    assert not groups.contains(world.state, "G", "none")
+    assert not groups.contains(world.state, "none", "T")
+
+
+def test_members_between_two_names_are_counted() -> None:
+    """Behind the first name and before the other (2.5, whom a walk has yet to reach)."""
+    world = GroupWorld()
+    world.things(*numbered(5))
+    world.group("G", *numbered(5))
+    count = groups.count_at_most
+    assert count(world.state, "G") == 5
+    assert count(world.state, "G", "T00001") == 3
+    assert count(world.state, "G", "T00001", "T00004") == 2
+    assert count(world.state, "none") == 0
