@@ -5,12 +5,13 @@ from typing import Any
 
 from tests.simulation import schedules
 from tests.simulation.client import Client
-from tests.simulation.registry import GROUPS, PARENTS, Registry
+from tests.simulation.registry import GROUPS, PARENTS, Asking, Registry
 from tests.simulation.schedule import Schedule
 from thingjobs_protocol.topics import control_topic
 
 CLIENT_ID = "op"
-PAUSE_SECONDS = (1.0, 90.0)
+PAUSE_SECONDS = (1.0, 60.0)
+ANSWER_SECONDS_MAX = 5.0
 JOBS_MAX = 7
 
 
@@ -27,7 +28,12 @@ class Operator:
         self._numbers = 0
         self._registry = Registry(schedule, self.ask, things)
         client.connected = self._connected
+        client.heard = self._heard
         self._has_begun = False
+        self._wanted: list[Asking] = []
+        """What is still to be made before the first job."""
+        self._awaited = ""
+        """The token of the request that is being answered."""
 
     def switch_on(self) -> None:
         self.client.switch_on()
@@ -35,9 +41,30 @@ class Operator:
     def _connected(self) -> None:
         if not self._has_begun:
             self._has_begun = True
-            self._registry.begin()
-            self._schedule.after(2.0, self._create_job)
+            self._wanted = self._registry.beginning()
+            self._make_next()
+
+    def _make_next(self) -> None:
+        """Ask for the next of what a world begins with, again and again until it is answered."""
+        if self._wanted:
+            operation, members = self._wanted[0]
+            self.ask(operation, **members)
+            self._awaited = token = f"op-{self._numbers}"
+            self._schedule.after(ANSWER_SECONDS_MAX, lambda: self._ask_again(token))
+        elif not self.is_quiet:
+            self._create_job()
             self._act_later()
+
+    def _ask_again(self, token: str) -> None:
+        if self._awaited == token:
+            self._make_next()
+
+    def _heard(self, _topic: str, payload: bytes) -> None:
+        """An answer; only those at the beginning matter, because the world tells what came of the others."""
+        if self._awaited and json.loads(payload).get("clientToken") == self._awaited:
+            self._awaited = ""
+            del self._wanted[0]
+            self._make_next()
 
     def ask(self, operation: str, **members: Any) -> None:
         """Send a request."""
@@ -54,7 +81,7 @@ class Operator:
         acts = [
             *[self._create_job] * 4,
             *[self._cancel_execution] * 2,
-            *[self._registry.act] * 4,
+            *[self._registry.act] * 5,
             *(self._cancel_job, self._delete_job, self._delete_execution, self._update_job, self._look),
             self._associate,
         ]
@@ -72,8 +99,9 @@ class Operator:
         job_id = random.choice(self.job_ids) if self.job_ids and chance(0.15) else fresh
         if job_id not in self.job_ids:
             self.job_ids.append(job_id)
-        members: dict[str, Any] = {"targets": self._targets(), "document": json.dumps(self._document())}
-        is_continuous = chance(0.35)
+        targets = self._targets()
+        members: dict[str, Any] = {"targets": targets, "document": json.dumps(self._document())}
+        is_continuous = chance(0.2 if set(targets) <= {*self._things} else 0.6)
         if is_continuous:
             members["targetSelection"] = "CONTINUOUS"
         members |= schedules.drawn(self._schedule, is_continuous=is_continuous)

@@ -1,7 +1,7 @@
 """What an operator does to things and groups: groups come and go, things join, leave, change and vanish."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.simulation.schedule import Schedule
 
@@ -13,26 +13,39 @@ COLORS = ("red", "blue", "green")
 GROUPS = (*PARENTS, *QUERIES)
 
 
+class Asking(NamedTuple):
+    """A request to be sent."""
+
+    operation: str
+    members: dict[str, Any]
+
+
 class Registry:
-    """Asks by `ask`; the answer is of no concern, because the world tells what came of it."""
+    """Asks by `ask` when it acts."""
 
     def __init__(self, schedule: Schedule, ask: Callable[..., None], things: list[str]) -> None:
         self._ask = ask
         self._schedule = schedule
         self._things = things
+        self._placed: list[tuple[str, str]] = []
+        """Who was asked to join what, lately: of whom it is likely that something comes of leaving."""
 
-    def begin(self) -> None:
-        """Make everything, so that a world begins with something in it."""
+    def beginning(self) -> list[Asking]:
+        """Return what makes everything, so that a world begins with something in it."""
         random = self._schedule.random
         config = {"thingIndexingMode": "REGISTRY"}
-        self._ask("UpdateIndexingConfiguration", thingIndexingConfiguration=config)
-        for thing in self._things:
-            self._create_thing(thing)
-        for group in GROUPS:
-            self._create_group(group)
+        wanted = [
+            Asking("UpdateIndexingConfiguration", {"thingIndexingConfiguration": config}),
+            *(self._thing_made(thing) for thing in self._things),
+            *(_group_made(group) for group in GROUPS),
+        ]
         for thing in self._things:
             if random.random() < 0.6:
-                self._ask("AddThingToThingGroup", thingName=thing, thingGroupName=random.choice([*PARENTS]))
+                group = random.choice([*PARENTS])
+                members = {"thingName": thing, "thingGroupName": group}
+                self._placed.append((thing, group))
+                wanted.append(Asking("AddThingToThingGroup", members))
+        return wanted
 
     def act(self) -> None:
         """Do a few things."""
@@ -47,25 +60,27 @@ class Registry:
     def _static(self) -> str:
         return self._schedule.random.choice([*PARENTS])
 
-    def _create_thing(self, thing: str) -> None:
-        members: dict[str, Any] = {}
+    def _thing_made(self, thing: str) -> Asking:
+        members: dict[str, Any] = {"thingName": thing}
         if self._schedule.chance(0.5):
             color = self._schedule.random.choice(COLORS)
             members["attributePayload"] = {"attributes": {"color": color}}
-        self._ask("CreateThing", thingName=thing, **members)
-
-    def _create_group(self, group: str) -> None:
-        if group in QUERIES:
-            self._ask("CreateDynamicThingGroup", thingGroupName=group, queryString=QUERIES[group])
-        else:
-            parent = {"parentGroupName": PARENTS[group]} if PARENTS[group] else {}
-            self._ask("CreateThingGroup", thingGroupName=group, **parent)
+        return Asking("CreateThing", members)
 
     def _join(self) -> None:
-        self._ask("AddThingToThingGroup", thingName=self._thing(), thingGroupName=self._static())
+        thing, group = self._thing(), self._static()
+        self._placed.append((thing, group))
+        self._ask("AddThingToThingGroup", thingName=thing, thingGroupName=group)
 
     def _leave(self) -> None:
-        self._ask("RemoveThingFromThingGroup", thingName=self._thing(), thingGroupName=self._static())
+        """Some come back at once."""
+        random = self._schedule.random
+        place = random.randrange(len(self._placed)) if self._placed else 0
+        thing, group = self._placed.pop(place) if self._placed else (self._thing(), self._static())
+        self._ask("RemoveThingFromThingGroup", thingName=thing, thingGroupName=group)
+        if random.random() < 0.3:
+            self._placed.append((thing, group))
+            self._ask("AddThingToThingGroup", thingName=thing, thingGroupName=group)
 
     def _move(self) -> None:
         old, new = self._schedule.random.sample([*PARENTS], 2)
@@ -87,5 +102,16 @@ class Registry:
 
     def _make_again(self) -> None:
         """Most of it is there, and stays as it is."""
-        self._create_thing(self._thing())
-        self._create_group(self._schedule.random.choice(GROUPS))
+        for operation, members in (
+            self._thing_made(self._thing()),
+            _group_made(self._schedule.random.choice(GROUPS)),
+        ):
+            self._ask(operation, **members)
+
+
+def _group_made(group: str) -> Asking:
+    if group in QUERIES:
+        members = {"thingGroupName": group, "queryString": QUERIES[group]}
+        return Asking("CreateDynamicThingGroup", members)
+    parent = {"parentGroupName": PARENTS[group]} if PARENTS[group] else {}
+    return Asking("CreateThingGroup", {"thingGroupName": group, **parent})

@@ -154,8 +154,9 @@ class Tap:
         def tapped(broker: Broker, endpoint: Endpoint, packet_id: int, topic: str, payload: bytes) -> None:
             publish(broker, endpoint, packet_id, topic, payload)
             if endpoint.user == SERVICE:
+                body = decoded(payload)
                 for checker in self._world.checkers:
-                    checker.arrived(topic, decoded(payload))
+                    checker.arrived(topic, body)
 
         return tapped
 
@@ -172,8 +173,9 @@ class Tap:
         def tapped(link: ServiceLink, packet_id: int) -> None:
             topic, payload = link.requests[packet_id]
             acknowledge(link, packet_id)
+            body = decoded(payload)
             for checker in self._world.checkers:
-                checker.acknowledged(packet_id, topic, decoded(payload), is_dropped=link.is_dropping)
+                checker.acknowledged(packet_id, topic, body, is_dropped=link.is_dropping)
 
         return tapped
 

@@ -25,6 +25,9 @@ Device = WellBehaved | AgentDevice | Hostile
 CHAOS_SECONDS = (60.0, 900.0)
 QUIET_SECONDS_MAX = 9000.0
 LOOK_SECONDS = 15.0
+SLEEPERS = ("Z1", "Z2")
+"""Things whose devices are never switched on: what they are given waits."""
+
 ENDS = ("accepted", "rejected")
 
 
@@ -72,7 +75,8 @@ class World:
         self.hostile_names = [name for name in names[1:] if random.random() < 0.2]
         agent_names = [name for name in names if name not in self.hostile_names and random.random() < 0.5]
         self.checkers: list[Checker] = [kind(self) for kind in ALL]
-        self.operator = Operator(schedule, self._client(CLIENT_ID, OPERATOR), names, ["new1", "new2"])
+        operator = self._client(CLIENT_ID, OPERATOR)
+        self.operator = Operator(schedule, operator, [*names, *SLEEPERS], ["new1", "new2"])
         self.agents: list[AgentDevice] = []
         self.devices: list[Device] = []
         for name in names:

@@ -8,21 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thingjobs_broker.core import execution, lifecycle, targets
-from thingjobs_broker.core.naming import group_of
+from thingjobs_broker.core.naming import group_of, thing_of
 from thingjobs_broker.core.records import TurnChanged
 from thingjobs_broker.core.state import BY_SERVICE
 from thingjobs_protocol.status import PENDING, TargetSelection
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from thingjobs_broker.core.state import Job, Thing
     from thingjobs_broker.core.step import Step
 
 
-def joined(step: Step, thing: Thing, group_name: str) -> None:
-    """A thing has become a member: a CONTINUOUS job gives it an execution at once, beside any rate."""
+def joined(step: Step, thing: Thing, group_name: str, before: Collection[str]) -> None:
+    """A thing has become a member: a CONTINUOUS job gives it an execution at once, beside any rate.
+
+    `before` are the names of the groups that it belonged to before the change, of which this is one part.
+    """
     for job in _jobs(step, group_name):
         if job.target_selection is TargetSelection.SNAPSHOT:
-            _bar(step, thing, job, group_name)
+            _bar(step, thing, job, before)
             continue
         newest = thing.executions.get(job.job_id)
         if newest is None or newest.status not in PENDING:
@@ -32,10 +37,10 @@ def joined(step: Step, thing: Thing, group_name: str) -> None:
 def left(step: Step, thing: Thing, group_name: str) -> None:
     """A thing is no member any more: what it has not begun is removed, what runs runs on (A9)."""
     for job in _jobs(step, group_name):
-        if targets.covers(step, job, thing.thing_name):
-            continue
         if job.target_selection is TargetSelection.SNAPSHOT:
             _keep(step, thing, job)
+            continue
+        if targets.covers(step, job, thing.thing_name):
             continue
         if thing.thing_name in job.owed:
             _turn(step, thing, job, "none")
@@ -72,21 +77,23 @@ def _is_followed(job: Job) -> bool:
     return job.target_selection is TargetSelection.CONTINUOUS or job.rollout is not None
 
 
-def _bar(step: Step, thing: Thing, job: Job, group_name: str) -> None:
-    """Keep a thing out of a SNAPSHOT that was taken before it joined."""
+def _bar(step: Step, thing: Thing, job: Job, before: Collection[str]) -> None:
+    """Keep a thing out of a SNAPSHOT that was taken before it joined the first of the targets."""
     name = thing.thing_name
-    others = [target for target in job.targets if group_of(target) != group_name]
     if name in job.barred or name in job.owed or job.job_id in thing.executions:
         return
-    if not any(targets.is_in(step, target, name) for target in others):
+    if not any(group_of(target) in before or thing_of(target) == name for target in job.targets):
         _turn(step, thing, job, "barred")
 
 
 def _keep(step: Step, thing: Thing, job: Job) -> None:
-    """Keep a thing in a SNAPSHOT that was taken before it left."""
+    """Keep a thing in a SNAPSHOT that was taken before it left, also where it is in another target now: the
+    rollout may have been there already.
+    """
     name = thing.thing_name
     if name in job.barred:
-        _turn(step, thing, job, "none")
+        if not targets.covers(step, job, name):
+            _turn(step, thing, job, "none")
     elif name not in job.owed and name not in job.numbers_used and job.job_id not in thing.executions:
         _turn(step, thing, job, "owed")
 

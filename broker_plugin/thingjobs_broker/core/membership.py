@@ -56,7 +56,7 @@ def change(step: Step, thing: Thing, by: str, joined: Sequence[str] = (), left: 
             following.left(step, thing, group_name)
     for group_name in after:
         if group_name not in before:
-            following.joined(step, thing, group_name)
+            following.joined(step, thing, group_name, before)
 
 
 def change_static(step: Step, thing: Thing, by: str, joined: Sequence[str], left: Sequence[str]) -> None:

@@ -222,3 +222,30 @@ def test_a_deleted_thing_is_forgotten_by_rollouts() -> None:
     delete_thing(world, "B")
     delete_thing(world, "C")
     assert (world.job("J1").owed, world.job("J1").barred) == ({}, set())
+
+
+def test_who_joins_a_group_within_another_target_is_no_part_of_a_snapshot() -> None:
+    """Control plane 2.5: a SNAPSHOT is of those who belonged to a target when it began, however many hold them."""
+    world = GroupWorld("A", "B", "N")
+    world.group("G", "A", "B")
+    world.group("H", parent="G")
+    world.create_job("J1", "G", "H", jobExecutionsRolloutConfig={"maximumPerMinute": 1})
+    world.join("N", "H")
+    world.advance(5 * MINUTE_MS)
+    assert [one and one.thing_name for one in world.job("J1").executions] == ["A", "B"]
+    world.restart()
+
+
+@pytest.mark.parametrize(("old", "new"), [("G", "H"), ("H", "G")])
+def test_who_moves_from_one_target_to_another_stays_in_a_snapshot(old: str, new: str) -> None:
+    """Control plane 2.5: it belonged to a target when the job began; the rollout may have passed the new one."""
+    world = GroupWorld("A", "B", "Z", "Y")
+    world.group("G", "A", *(["Z"] if old == "G" else []))
+    world.group("H", "B", *(["Z"] if old == "H" else []))
+    world.create_job("J1", "G", "H", jobExecutionsRolloutConfig={"maximumPerMinute": 1})
+    world.control(
+        "UpdateThingGroupsForThing", thingName="Z", thingGroupsToAdd=[new], thingGroupsToRemove=[old]
+    )
+    world.advance(5 * MINUTE_MS)
+    assert sorted(one.thing_name for one in world.job("J1").executions if one) == ["A", "B", "Z"]
+    world.restart()

@@ -35,6 +35,10 @@ class JobsFollowMembership(Checker):
         self._is_new = True
         self._due.clear()
 
+    def recovered(self, state: State, position: int) -> None:
+        """What the disk refused has not happened, also where the service runs on."""
+        self.restarted()
+
     def before(self, state: State, record: Record) -> None:
         if self._is_new:
             self._is_new = False
@@ -102,7 +106,7 @@ class RemovalsHaveReasons(Checker):
         self._status = ""
         self._removed: list[tuple[ExecutionChanged, str]] = []
 
-    def restarted(self) -> None:
+    def recovered(self, state: State, position: int) -> None:
         self._removed = []
 
     def before(self, state: State, record: Record) -> None:

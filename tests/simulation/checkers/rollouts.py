@@ -16,7 +16,7 @@ MINUTE_MS = 60_000
 
 class EachThingOnce(Checker):
     """Counts first attempts; retries are the retry rule's. A SNAPSHOT is of those who belong to its targets
-    when it begins.
+    when it begins, and of who bears a name that is itself a target.
     """
 
     def __init__(self, world: "World") -> None:
@@ -76,7 +76,8 @@ class EachThingOnce(Checker):
             created_at_ms, everyone = self._begun.get(job.job_id, (0, set()))
             if created_at_ms != job.created_at_ms:
                 continue
-            if strangers := mine.keys() - everyone:
+            named = {target.rpartition("/")[2] for target in job.targets if ":thing/" in target}
+            if strangers := mine.keys() - everyone - named:
                 self.broken(f"{job.job_id} reached {sorted(strangers)}, who came after it had begun")
             if job.ended or job.job_id in self._meddled:
                 continue
