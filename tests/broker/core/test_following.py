@@ -225,7 +225,7 @@ def test_a_deleted_thing_is_forgotten_by_rollouts() -> None:
 
 
 def test_who_joins_a_group_within_another_target_is_no_part_of_a_snapshot() -> None:
-    """Control plane 2.5: a SNAPSHOT is of those who belonged to a target when it began, however many hold them."""
+    """Control plane 2.5: a SNAPSHOT is of those who belonged to a target when it began."""
     world = GroupWorld("A", "B", "N")
     world.group("G", "A", "B")
     world.group("H", parent="G")
@@ -238,7 +238,7 @@ def test_who_joins_a_group_within_another_target_is_no_part_of_a_snapshot() -> N
 
 @pytest.mark.parametrize(("old", "new"), [("G", "H"), ("H", "G")])
 def test_who_moves_from_one_target_to_another_stays_in_a_snapshot(old: str, new: str) -> None:
-    """Control plane 2.5: it belonged to a target when the job began; the rollout may have passed the new one."""
+    """Control plane 2.5: it belonged to a target at the beginning; the new one may be done."""
     world = GroupWorld("A", "B", "Z", "Y")
     world.group("G", "A", *(["Z"] if old == "G" else []))
     world.group("H", "B", *(["Z"] if old == "H" else []))

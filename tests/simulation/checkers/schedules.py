@@ -30,7 +30,7 @@ class SchedulesAreKept(Checker):
         super().__init__(world)
         self._status = ""
         self._stepped_us = 0
-        """When the service's clock last made a leap, by a correction or a restart: it has to catch up then."""
+        """When the clock last made a leap, by a correction or a restart: the service has to catch up then."""
         self._calm_us = 0
         self._lives = 0
 
