@@ -127,6 +127,17 @@ def test_leaving_forfeits_retries_and_coming_back_restores_them() -> None:
     assert [attempt for *_, attempt in seen(world, "T")] == [0, 1, 0, 1, 2]
 
 
+def test_leaving_forfeits_nothing_of_a_snapshot() -> None:
+    """Control plane 2.5, "Member leaves": who was in the snapshot is retried, wherever it is by now."""
+    world = GroupWorld("T")
+    world.group("G", "T")
+    retries = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 1}]}
+    world.create_job("J1", "G", jobExecutionsRetryConfig=retries)
+    assert world.leave("T", "G") == []
+    world.update("T", "J1", "FAILED")
+    assert world.execution("T", "J1", 2).status is Status.QUEUED
+
+
 def test_groups_of_other_jobs_are_of_no_concern() -> None:
     """Nor are jobs that have ended."""
     world = continuous("T")

@@ -49,6 +49,19 @@ def test_v4_half_of_two_failed() -> None:
     assert endings(world.update("C", "J1", "FAILED"))[0] == "accepted"
 
 
+def test_a_canceled_job_is_not_aborted_too() -> None:
+    """Control plane 4, "When checked": what still runs may fail, and the job keeps its operator's reason."""
+    world = World("A", "B")
+    retries = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 1}]}
+    world.create_job("J1", "A", "B", abortConfig=abort("FAILED", 50, 1), jobExecutionsRetryConfig=retries)
+    world.device("A", "start-next")
+    world.control("CancelJob", jobId="J1", reasonCode="MINE")
+    assert endings(world.update("A", "J1", "FAILED")) == ["accepted", "notify", "notify-next", "failed"]
+    job = world.control("DescribeJob", jobId="J1")["job"]
+    assert (job["status"], job["reasonCode"]) == ("CANCELED", "MINE")
+    assert not world.job("J1").owed
+
+
 def test_v5_a_deleted_execution_counts_no_more() -> None:
     """V5: one executed is fewer than two; the deletion itself decides nothing."""
     world = World("A", "B", "C")

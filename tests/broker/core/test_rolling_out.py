@@ -197,6 +197,23 @@ def test_a_thing_that_is_met_again_ends_no_window() -> None:
     assert world.described("J1")["isConcurrent"] is False
 
 
+def test_the_targets_that_are_being_rolled_out_are_those_that_are_not_done() -> None:
+    """Control plane 2.3: processingTargets are things or groups; there is no such member once all is done."""
+    world = GroupWorld("A", "B", "C", "X")
+    world.group("G", "A", "B")
+    world.create_job("J1", "X", "G", "C", jobExecutionsRolloutConfig={"maximumPerMinute": 2})
+
+    def processing() -> list[str] | None:
+        targets = world.described("J1")["jobProcessDetails"].get("processingTargets")
+        return targets and [target.rpartition(":")[2] for target in targets]
+
+    assert processing() == ["thinggroup/G", "thing/C"]
+    world.advance(MINUTE_MS)
+    assert processing() is None
+    world.create_job("J2", "X", schedulingConfig={"startTime": f"{world.now_ms // 1000 + 3600}"})
+    assert "processingTargets" not in world.described("J2")["jobProcessDetails"]
+
+
 def test_a_group_without_things_is_a_job_that_is_done() -> None:
     """Control plane 2.2: zero resolved things, COMPLETED straight away; CONTINUOUS waits for joiners."""
     world = GroupWorld("A")

@@ -144,6 +144,21 @@ def test_after_the_end_nothing_is_created() -> None:
     assert world.made("J1") == 1
 
 
+def test_after_the_end_a_job_takes_no_further_targets() -> None:
+    """Control plane 6.2, 1.5: it is IN_PROGRESS still, because a device that is away has its execution."""
+    world = GroupWorld("A", "N")
+    world.group("G", "A")
+    world.group("H", "N")
+    ends = {"endTime": at(30 * MINUTE_MS)}
+    world.create_job("J1", "G", targetSelection="CONTINUOUS", schedulingConfig=ends)
+    world.advance(30 * MINUTE_MS)
+    assert world.job("J1").status is JobStatus.IN_PROGRESS
+    answer = only(world.call("AssociateTargetsWithJob", {"jobId": "J1", "targets": ["H"]}))
+    assert answer["code"] == "InvalidRequestException"
+    assert "takes no further targets" in answer["message"]
+    assert world.records == []
+
+
 def test_an_end_before_the_start_of_anything_completes() -> None:
     """A job whose windows never opened has nothing left to do (control plane 2.2)."""
     world = windowed("T", schedulingConfig={"endTime": at(HOUR_MS)})
