@@ -234,7 +234,7 @@ def test_managed_templates_are_listed_and_shown() -> None:
 
 
 def test_a_document_is_fetched_once() -> None:
-    """Frozen at CreateJob (7.1); shown beside the job; unreachable or not JSON is refused."""
+    """Frozen at CreateJob (7.1); shown beside the job; unreachable, not JSON, or beside another is refused."""
     world = ArtifactWorld("T")
     world.artifacts.files = {
         "s3://b/doc": b'{ "a": 1 }',
@@ -244,6 +244,7 @@ def test_a_document_is_fetched_once() -> None:
     }
     for url in ("s3://b/none", "s3://b/list", "s3://b/bytes", "s3://b/large"):
         assert code(create(world, documentSource=url)) == INVALID
+    assert code(create(world, documentSource="s3://b/doc", document="{}")) == INVALID
     create(world, documentSource="s3://b/doc")
     world.artifacts.files["s3://b/doc"] = b'{"a": 2}'
     assert world.control("GetJobDocument", jobId="J1") == {"document": '{ "a": 1 }'}

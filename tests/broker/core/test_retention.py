@@ -72,6 +72,21 @@ def test_the_day_before_nothing_is_forgotten() -> None:
     assert world.state.jobs == {}
 
 
+def test_a_job_without_executions_counts_from_its_own_end() -> None:
+    """Control plane 2.2: from when it left the active states, however long it was there."""
+    world = World("A")
+    world.create_job("J1", "A")
+    world.advance(10 * DAY_MS)
+    world.control("DeleteJobExecution", jobId="J1", thingName="A", executionNumber=1)
+    assert world.job("J1").status == "COMPLETED"
+    ended_ms = world.now_ms
+    world.forget(ended_ms)
+    assert list(world.state.jobs) == ["J1"]
+    world.advance(1)
+    world.forget(ended_ms + 1)
+    assert world.state.jobs == {}
+
+
 def test_a_retried_execution_goes_with_its_chain() -> None:
     """Each link by itself; the newest is found as long as it is there."""
     world = World("A")
