@@ -35,6 +35,30 @@ def what_is_removed_is_not_counted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(state.State, "_move", move)
 
 
+@planted("JobsFollowMembership")
+def a_leaver_keeps_what_waits(patch: pytest.MonkeyPatch) -> None:
+    row = _without(Status.QUEUED, execution.Input.REMOVE)
+    patch.setitem(execution.TRANSITIONS, Status.QUEUED, row)
+
+
+@planted("RemovalsHaveReasons")
+def a_leaver_loses_what_runs(patch: pytest.MonkeyPatch) -> None:
+    row = {**execution.TRANSITIONS[Status.IN_PROGRESS], execution.Input.REMOVE: Status.REMOVED}
+    patch.setitem(execution.TRANSITIONS, Status.IN_PROGRESS, row)
+
+
+@planted("JobsFollowMembership")
+def who_comes_back_gets_nothing(patch: pytest.MonkeyPatch) -> None:
+    """As if to have had one were enough."""
+
+    def joined(step: Any, thing: Any, group_name: str, before: Any) -> None:
+        if not thing.executions:
+            real(step, thing, group_name, before)
+
+    real = following.joined
+    patch.setattr(following, "joined", joined)
+
+
 # Things that go
 
 
@@ -108,6 +132,19 @@ def who_asks_early_is_told_later(patch: pytest.MonkeyPatch) -> None:
     """As it was: all is visible at once, and announced slice by slice."""
     patch.setattr(turning.Turning, "is_hidden", lambda its, _current: its.hides)
     patch.setattr(Step, "turn", _turn_only_in_passes(Step.turn))
+
+
+@planted("NotifyIff", "EverythingIsSaid")
+def a_restart_leaves_no_doubt(patch: pytest.MonkeyPatch) -> None:
+    """Who was told of a window that turns is not on record."""
+
+    def resume(state: Any) -> None:
+        real(state)
+        for its in state.turnings.values():
+            its.is_doubtful = False
+
+    real = turning.resume
+    patch.setattr(turning, "resume", resume)
 
 
 def _without(status: Status, event: Any) -> dict[Any, Status]:
