@@ -234,7 +234,7 @@ def test_managed_templates_are_listed_and_shown() -> None:
 
 
 def test_a_document_is_fetched_once() -> None:
-    """Frozen at CreateJob (7.1); shown beside the job; unreachable, not JSON, or beside another is refused."""
+    """Frozen at CreateJob (7.1); shown beside the job; unreachable, no JSON, or beside another is refused."""
     world = ArtifactWorld("T")
     world.artifacts.files = {
         "s3://b/doc": b'{ "a": 1 }',
