@@ -68,6 +68,10 @@ GAUGES: Final[Mapping[str, str]] = {
 }
 
 
+COUNTED: Final = frozenset({"thingjobs_things_left_out", "thingjobs_http_processor_seconds"})
+"""Those of them that only grow: Prometheus has `_total` behind their names."""
+
+
 class Series:
     """One histogram: how often which bucket, and the sum."""
 
@@ -187,7 +191,8 @@ class Metrics(Collector):
         yield _by_status("thingjobs_jobs", "Jobs by status.", self._jobs)
         yield _by_status("thingjobs_executions", "Job executions by status.", self._executions)
         for name, value in (self._of_service() | self._gauges()).items():
-            yield GaugeMetricFamily(name, GAUGES[name], value)
+            family = CounterMetricFamily if name in COUNTED else GaugeMetricFamily
+            yield family(name, GAUGES[name], value)
 
     def _of_service(self) -> Gauges:
         runner = self._host.runner
