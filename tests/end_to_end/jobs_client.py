@@ -45,7 +45,7 @@ class JobsClient:
         self._unacknowledged: set[int] = set()
         self._own: Counter[tuple[str, bytes]] = Counter()
         """What a broker hands back to its sender, whose filter covers it too."""
-        self._sentinels = 0
+        self._sentinels: Counter[str] = Counter()
 
     @classmethod
     @asynccontextmanager
@@ -104,12 +104,16 @@ class JobsClient:
             self._take(await self.line.receive())
         return self._arrived.popleft()
 
-    async def settle(self) -> list[Arrived]:
-        """All that arrives before the answer to a request sent now: nothing else is under way then."""
-        self._sentinels += 1
-        topic = f"$aws/things/{self.client_id}/jobs/sentinel-{self._sentinels}/get"
-        if self._sentinels == 1:
-            await self.subscribe(f"$aws/things/{self.client_id}/jobs/+/get/rejected")
+    async def settle(self, last: str = "get") -> list[Arrived]:
+        """All that arrives before the answer to a request sent now: nothing else is under way then.
+
+        Beside a broker what names no operation takes another way than requests: settle with such a `last`.
+        """
+        self._sentinels[last] += 1
+        jobs = f"$aws/things/{self.client_id}/jobs"
+        topic = f"{jobs}/sentinel-{self._sentinels[last]}/{last}"
+        if self._sentinels[last] == 1:
+            await self.subscribe(f"{jobs}/+/{last}/rejected")
         self.publish(topic)
         found = []
         while (message := await self.receive()).topic != f"{topic}/rejected":

@@ -134,6 +134,7 @@ class Stage:
     async def raw(self, rest: str) -> list[str]:
         topic, _, payload = rest.partition(" ")
         found = await self._client.ask(self._marked_topic(topic), payload)
+        found += await self._client.settle("no-operation")
         return self._lines(found) or ["(not answered)"]
 
     async def executions(self, rest: str) -> list[str]:
