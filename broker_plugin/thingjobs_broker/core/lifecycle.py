@@ -190,7 +190,7 @@ def deleted_event(step: Step, the_job: Job) -> Message:
 def abort_if_met(step: Step, the_job: Job) -> bool:
     """Cancel a job whose failures meet its abort criteria; tell whether they do (spec: control plane 4)."""
     given = the_job.options.get("abortConfig")
-    if not given or the_job.status not in ACTIVE or the_job.ended:
+    if not given or the_job.status not in ACTIVE:
         return False
     found = abort.decide(msgspec.convert(given, abort.AbortConfig), the_job.counts)
     if found is None:

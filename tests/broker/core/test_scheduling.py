@@ -144,6 +144,26 @@ def test_after_the_end_nothing_is_created() -> None:
     assert world.made("J1") == 1
 
 
+def test_after_the_end_failures_still_abort_for_those_that_have_not_begun() -> None:
+    """Control plane 4: checked after every execution that ends, of any job that is IN_PROGRESS; with
+    STOP_ROLLOUT (6.2) there may be many who could run still.
+    """
+    world = World("A", "B")
+    criteria = {"failureType": "FAILED", "action": "CANCEL", "thresholdPercentage": 50}
+    world.create_job(
+        "J1",
+        "A",
+        "B",
+        schedulingConfig={"endTime": at(30 * MINUTE_MS), "endBehavior": "STOP_ROLLOUT"},
+        abortConfig={"criteriaList": [{**criteria, "minNumberOfExecutedThings": 1}]},
+    )
+    world.device("A", "start-next")
+    world.advance(30 * MINUTE_MS)
+    world.update("A", "J1", "FAILED")
+    assert (world.job("J1").status, world.job("J1").reason_code) == (JobStatus.CANCELED, "ABORT_CRITERIA_MET")
+    assert world.execution("B", "J1").status is Status.CANCELED
+
+
 def test_after_the_end_a_job_takes_no_further_targets() -> None:
     """Control plane 6.2, 1.5: it is IN_PROGRESS still, because a device that is away has its execution."""
     world = GroupWorld("A", "N")
