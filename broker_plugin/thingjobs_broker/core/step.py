@@ -106,8 +106,12 @@ class Step:
             front = pending.front_identity(queue, hidden)
             # The queue of a namespace goes when it is empty, and its count of changes with it.
             revision = _ANOTHER_REVISION if namespace_id else queue.pending_revision
-            if turnings and any(its.is_doubtful for its, _ in turning.late(self.state, queue)):
+            late = turning.late(self.state, queue) if turnings else []
+            if any(its.is_doubtful for its, _ in late):
                 visible, front, revision = [_UNKNOWN], _UNKNOWN, _ANOTHER_REVISION
+                for its, current in late:
+                    # It is told now, and once is enough.
+                    its.ahead.add(current.index_in_job)
             self._watched[key] = _Before(thing, namespace_id, revision, visible, front)
 
     def turn(self, thing: Thing, namespace_id: str) -> None:

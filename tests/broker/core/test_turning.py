@@ -197,6 +197,18 @@ def test_after_a_restart_nobody_misses_anything(is_open: bool) -> None:
     assert told(world.restart() + world.advance(MINUTE_MS)) == {}
 
 
+def test_after_a_restart_whom_a_change_tells_knows_all() -> None:
+    """5.2: C hears of J1 with J2, so J3 says nothing new about the front, nor does C's slice."""
+    world = opening()
+    world.restart()
+    sent = world.create_job("J2", "C")
+    assert told(sent) == {"C": BOTH}
+    assert listed(sent[1]) == {"QUEUED": ["J1", "J2"]}
+    assert sent[2].body["execution"]["jobId"] == "J1"
+    assert told(world.create_job("J3", "C")) == {"C": ["notify"]}
+    assert told(world.advance(MINUTE_MS)) == {"B": BOTH}
+
+
 def test_after_a_restart_a_cancellation_is_told_to_all_who_may_know() -> None:
     """The job was canceled before all knew that its window was closed."""
     world = closing()
