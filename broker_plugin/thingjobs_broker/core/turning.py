@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from thingjobs_protocol.status import JobExecutionStatus as Status
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -86,10 +88,10 @@ def _is_hidden(state: State, current: Execution) -> bool:
 
 
 def late(state: State, queue: Queue) -> list[tuple[Turning, Execution]]:
-    """Return what has not followed yet of a queue."""
+    """Return what has not followed yet of a queue; only what is QUEUED has to."""
     found = (
         (its, current)
         for job_id, current in queue.pending.items()
-        if (its := state.turnings.get(job_id)) is not None
+        if current.status is Status.QUEUED and (its := state.turnings.get(job_id)) is not None
     )
     return [(its, current) for its, current in found if not its.has_followed(current)]

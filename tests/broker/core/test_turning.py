@@ -209,6 +209,19 @@ def test_after_a_restart_whom_a_change_tells_knows_all() -> None:
     assert told(world.advance(MINUTE_MS)) == {"B": BOTH}
 
 
+def test_after_a_restart_who_has_begun_it_is_told_nothing() -> None:
+    """5.2, 6.3: a window hides only what is QUEUED, so about C's execution there is no doubt."""
+    world = windowed("A", "B", "C")
+    world.advance(TO_TEN_MS)
+    world.device("C", "start-next")
+    world.pass_unnoticed(HOUR_MS)
+    world.fire()
+    assert told(world.restart()) == {"A": BOTH}
+    assert told(world.device("C", "get")) == {}
+    assert told(world.create_job("J2", "C")) == {"C": ["notify"]}
+    assert told(world.advance(MINUTE_MS)) == {"B": BOTH}
+
+
 def test_after_a_restart_a_cancellation_is_told_to_all_who_may_know() -> None:
     """The job was canceled before all knew that its window was closed."""
     world = closing()
