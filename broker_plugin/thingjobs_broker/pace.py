@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PAUSE_RATIO: Final = 12.0
+PAUSE_RATIO: Final = 25.0
 """Pause after a slice that somebody has asked beside, as a multiple of the processor time that it took; what
 it publishes takes some more.
 """
