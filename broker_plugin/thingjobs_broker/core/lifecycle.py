@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from thingjobs_broker.core import abort, events, execution, job, pending, retry, targets
+from thingjobs_broker.core import abort, events, execution, job, pending, retry, schedule, targets
 from thingjobs_broker.core.job_records import ACTIVE
 from thingjobs_broker.core.records import (
     ExecutionDeleted,
@@ -44,7 +44,13 @@ def queue_execution(step: Step, thing: Thing, the_job: Job, retry_attempt: int =
 
 
 def give_execution(step: Step, thing: Thing, the_job: Job, retry_attempt: int = 0) -> None:
-    """Give a thing its next execution now, or when the job's next window opens (spec: control plane 6.3)."""
+    """Give a thing its next execution now, or when the job's next window opens (spec: control plane 6.3).
+
+    None after endTime (6.2), be it that nobody has looked at the job since, as at a start.
+    """
+    end = (the_job.options.get("schedulingConfig") or {}).get("endTime")
+    if end and schedule.parse_time("endTime", end) <= step.now_ms:
+        return
     if the_job.status is JobStatus.IN_PROGRESS:
         queue_execution(step, thing, the_job, retry_attempt)
     else:

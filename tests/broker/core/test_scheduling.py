@@ -164,6 +164,25 @@ def test_after_the_end_failures_still_abort_for_those_that_have_not_begun() -> N
     assert world.execution("B", "J1").status is Status.CANCELED
 
 
+def test_who_times_out_at_a_start_after_the_end_gets_no_other_attempt() -> None:
+    """Control plane 6.2: no retries, though the timer is seen before the job is."""
+    world = World("A")
+    world.create_job(
+        "J1",
+        "A",
+        schedulingConfig={"endTime": at(40 * MINUTE_MS)},
+        timeoutConfig={"inProgressTimeoutInMinutes": 30},
+        jobExecutionsRetryConfig={"criteriaList": [{"failureType": "TIMED_OUT", "numberOfRetries": 3}]},
+    )
+    world.advance(5 * MINUTE_MS)
+    world.device("A", "start-next")
+    world.now_ms += 45 * MINUTE_MS
+    world.restart()
+    world.advance(MINUTE_MS)
+    assert len(world.job("J1").executions) == 1
+    assert world.job("J1").status is JobStatus.COMPLETED
+
+
 def test_after_the_end_a_job_takes_no_further_targets() -> None:
     """Control plane 6.2, 1.5: it is IN_PROGRESS still, because a device that is away has its execution."""
     world = GroupWorld("A", "N")

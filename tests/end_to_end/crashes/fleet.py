@@ -55,8 +55,10 @@ class Peer:
         finally:
             self._answers.pop(token, None)
             acknowledged.cancel()
-            with suppress(asyncio.CancelledError, ConnectionError):
-                await acknowledged
+            # Its own end is no news; that of whoever asks must get through, or nobody can stop the fleet.
+            await asyncio.wait({acknowledged})
+            if not acknowledged.cancelled():
+                acknowledged.exception()
 
 
 class Device(Peer):

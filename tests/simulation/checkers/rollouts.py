@@ -4,6 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checkers.base import Checker, coverage, executions
+from tests.simulation.schedules import end_s
 from thingjobs_broker.core.outcome import Outcome
 from thingjobs_broker.core.records import ExecutionChanged, Record, RolloutAdvanced, ThingDeleted
 from thingjobs_broker.core.state import Execution, Job, State
@@ -115,6 +116,10 @@ class RetriesAreCounted(Checker):
 
     def applied(self, state: State, record: Record) -> None:
         if isinstance(record, ExecutionChanged) and record.status in ("FAILED", "TIMED_OUT"):
+            end = end_s(state.jobs[record.job_id].options)
+            if end is not None and record.at_ms / 1000 >= end:
+                # None after endTime (control plane 6.2), as `SchedulesAreKept` checks.
+                return
             self._ended.append((record.thing_name, record.job_id, record.execution_number))
 
     def stepped(self, outcome: Outcome) -> None:
