@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import platform
 import uuid
 from pathlib import Path
@@ -17,6 +16,7 @@ import structlog
 
 from thingjobs_broker.artifacts import ArtifactDirectory, signing_key
 from thingjobs_broker.clock import StandingClock, SystemClock
+from thingjobs_broker.collector import Collector
 from thingjobs_broker.core.control import decode
 from thingjobs_broker.core.errors import ControlError
 from thingjobs_broker.core.moto_compat import ACCOUNT
@@ -92,6 +92,7 @@ class ServiceHost:
         self._retention: Retention | None = None
         self._artifacts: ArtifactDirectory | None = None
         self._standing_clock: StandingClock | None = None
+        self._collector = Collector()
         self._moves: set[asyncio.Task[None]] = set()
         self._moving = asyncio.Lock()
 
@@ -251,6 +252,7 @@ class ServiceHost:
             await asyncio.to_thread(self._close_store, self._store)
         if self._lock is not None:
             self._lock.release()
+        self._collector.stop()
 
     def _close_store(self, store: Store) -> None:
         state = self._state_at_end
@@ -323,9 +325,7 @@ class ServiceHost:
         store = Store(self.files, data_dir, reserve_bytes=self._settings.disk_reserve_bytes)
         self._store = store
         self._state = store.load()
-        # What was recovered is no garbage: never look through it again.
-        gc.collect()
-        gc.freeze()
+        self._collector.start()
         log.info(
             "The state is recovered",
             action="recovered",

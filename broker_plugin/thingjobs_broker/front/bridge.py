@@ -36,6 +36,10 @@ class NoFreePacketId(Exception):
     """All 65,535 packet ids of a client are in flight."""
 
 
+def _ignore(*_: object) -> None:
+    """Stand in for a connection that is over."""
+
+
 class BridgeReader(ReaderAdapter):  # type: ignore[misc]  # amqtt ships no types
     """What amqtt reads: whole frames, as the front lets them through.
 
@@ -78,6 +82,10 @@ class BridgeReader(ReaderAdapter):  # type: ignore[misc]  # amqtt ships no types
         self._eof = True
         self._wake()
 
+    def detach(self) -> None:
+        """The connection is over."""
+        self._on_space = self._hold = _ignore
+
     async def read(self, n: int = -1) -> bytes:
         """Exactly `n` bytes, or all until the end with -1; fewer only at the end. Safe to cancel."""
         while not self._eof and (n < 0 or len(self._buffer) < n):
@@ -115,6 +123,22 @@ class Outlet(Protocol):
         """Close after what was written is sent."""
 
 
+class _Gone:
+    """Stands in for a connection that is over."""
+
+    peer = ("unknown", 0)
+    ssl_object: ssl.SSLObject | None = None
+
+    def amqtt_wrote(self, frame: bytes) -> None:
+        """Lose it."""
+
+    async def drained(self) -> None:
+        """Nothing is waited for."""
+
+    def close_gently(self) -> None:
+        """It is closed."""
+
+
 class BridgeWriter(WriterAdapter):  # type: ignore[misc]  # amqtt ships no types
     """What amqtt writes to."""
 
@@ -140,6 +164,10 @@ class BridgeWriter(WriterAdapter):  # type: ignore[misc]  # amqtt ships no types
     async def close(self) -> None:
         """Close the connection."""
         self._outlet.close_gently()
+
+    def detach(self) -> None:
+        """The connection is over."""
+        self._outlet = _Gone()
 
 
 _admitted: Final[ContextVar[tuple[dict[str, Any], dict[str, Any]] | None]] = ContextVar(

@@ -40,11 +40,13 @@ class Connection(Flow):
         self.client: Client | None = None
         # Of a client that speaks MQTT 5.
         self.translator: Translator | None = None
-        # amqtt's part: begun with the CONNECT, over when amqtt has let go of the client id.
+        # amqtt's part: from the CONNECT until amqtt has let go of the client id.
         self.task: asyncio.Task[None] | None = None
         self._clean_session = True
         self._disconnect_seen = False
         self._finished = False
+        self._socket_is_gone = False
+        self._giving_up: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
         self._silence_seconds_max = 0.0
         self._deadline = self._loop.time() + self._limits.connect_seconds_max
@@ -62,15 +64,19 @@ class Connection(Flow):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio names it
         """The socket is gone."""
+        self._socket_is_gone = True
         self._front.forget(self)
         self._leave(CloseReason.ENDED)
         self._finish()
-        if self.task is None or self.task.done():
+        if self.task is None:
+            self._come_apart()
+            return
+        if self.task.done():
             return
         # Close behind a DISCONNECT, the end of the stream could overtake it in amqtt: the will would be sent.
         if not self._disconnect_seen:
             self.reader.feed_eof()
-        self._loop.call_later(self._limits.close_seconds_max, self._give_up_amqtt)
+        self._giving_up = self._loop.call_later(self._limits.close_seconds_max, self._give_up_amqtt)
 
     # Frames.
 
@@ -297,6 +303,25 @@ class Connection(Flow):
         # For one, amqtt ends its part after a publish to a `$` topic other than ours.
         self.close_gently()
         self._finish()
+        self.task = None
+        if self._socket_is_gone:
+            self._come_apart()
+
+    def _come_apart(self) -> None:
+        """Once socket and amqtt's part are over: take apart what points back here, and let it go at once.
+
+        It would wait for the garbage collector, which does not come for it: see `collector`. With a session
+        that outlives its connection, amqtt keeps reader and writer.
+        """
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        if self.translator is not None and self.exchange is not None:
+            self.translator.left()
+        self.exchange = self.translator = None
+        self.reader.detach()
+        self.writer.detach()
+        # asyncio's transport points to itself.
+        vars(self._transport).pop("_read_ready_cb", None)
 
     def _fault(self, error: Exception) -> None:
         self.abort(CloseReason.FAULT, repr(error))

@@ -125,6 +125,10 @@ class Translator:
         """The client is in; this is what it goes on with."""
         self._exchange = exchange
 
+    def left(self) -> None:
+        """An admitted client has left: the exchange points here, and no circle may remain."""
+        del self._exchange
+
     # What the client sends.
 
     def incoming(self, frames: Iterable[bytes]) -> Iterator[bytes]:

@@ -120,9 +120,12 @@ class PacedSocket(asyncio.BufferedProtocol):
         self._above.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
+        """It is over; nothing points in circles, for which the garbage collector does not come."""
         self._lost(self)
-        self._above.connection_lost(exc)
+        above, self._above = self._above, asyncio.Protocol()
+        above.connection_lost(exc)
+        # asyncio's transport points to itself.
+        vars(self._transport).pop("_read_ready_cb", None)
 
     def _hand_on(self, nbytes: int) -> None:
         above = self._above

@@ -1,7 +1,9 @@
 """Who is let in: accepts wait for their turn, and the address with most connections makes room."""
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -20,7 +22,10 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 async def answer(scope: "Scope", receive: "Receive", send: "Send") -> None:
-    """The application: a short answer."""
+    """The application: a short answer; none to a POST that its client does not finish."""
+    while scope["method"] == "POST":
+        if (await receive())["type"] == "http.disconnect":
+            return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
@@ -100,3 +105,29 @@ async def test_the_address_with_most_connections_makes_room() -> None:
         assert [await is_served(one) for one in many] == [False, False, True, True]
         for connection in (alone, *many):
             connection.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_a_connection_that_is_over_is_gone_without_the_garbage_collector(is_answered: bool) -> None:
+    """`collector` does not look for what has been there for long."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(Turnstile()) as (server, port):
+            with await dialed(port) as connection:
+                assert await is_served(connection)
+                (paced,) = server._open
+                left = [weakref.ref(one) for one in (paced, server._open[paced], paced._transport)]
+                if not is_answered:
+                    connection.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf")
+                    while not server._state.tasks:
+                        await asyncio.sleep(QUIET_SECONDS)
+                del paced
+            # The last one that was accepted is remembered until the next.
+            with await dialed(port) as another:
+                assert await is_served(another)
+            while any(reference() for reference in left):
+                await asyncio.sleep(QUIET_SECONDS)
+    finally:
+        gc.enable()
