@@ -14,8 +14,8 @@ from typing import Final
 EVERYTHING_AFTER_SECONDS: Final = 24 * 3600.0
 """The pause is that of 0.2 ms for each connection."""
 
-_OLD_AFTER: Final = 3
-"""Collections of the middle generation for each full one; Python's 10 make a pause three times as long."""
+_OLD_AFTER: Final = 1
+"""Collections of the middle generation for each full one. Python's 10 make its pause five times as long."""
 
 _USUAL: Final = gc.get_threshold()
 
