@@ -91,6 +91,10 @@ class Connection:
             sending.cancel()
             del self._replies[token]
 
+    async def now(self) -> float:
+        """Return the service's time in epoch seconds; the clock here may be another. Raises as `request`."""
+        return float((await self.call("DescribeClock"))["now"])
+
     async def pages(
         self, operation: str, member: str, limit: int | None, /, **members: Any
     ) -> AsyncIterator[Reply]:

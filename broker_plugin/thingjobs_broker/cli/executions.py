@@ -40,10 +40,10 @@ async def show(session: Session, thing: ThingName, job_id: JobId, number: Number
     async with session.connect() as connection:
         execution = (await connection.call("DescribeJobExecution", **key))["execution"]
         timeline = (await connection.call("DescribeTimeline", **key))["timeline"]
-    if session.output.as_json:
-        session.output.document({"execution": execution, "timeline": timeline})
-    else:
-        show_execution(session.output, execution, timeline)
+        if session.output.as_json:
+            session.output.document({"execution": execution, "timeline": timeline})
+        else:
+            show_execution(session.output, execution, timeline, await connection.now())
 
 
 @client_command(
@@ -107,10 +107,11 @@ async def list_executions(
     async with session.connect() as connection:
         pages = connection.pages(operation, "executionSummaries", limit, status=status_, **members)
         found = [each async for each in pages]
-    if session.output.as_json:
-        session.output.document({"executionSummaries": found})
-        return
-    rows = [_row(each, job_id, thing) for each in found]
+        if session.output.as_json:
+            session.output.document({"executionSummaries": found})
+            return
+        now = await connection.now()
+    rows = [_row(each, job_id, thing, now) for each in found]
     columns = ("JOB", "THING", "ATTEMPT", "STATUS", "QUEUED", "UPDATED")
     session.output.table(columns, rows, empty="no executions")
 
@@ -127,10 +128,10 @@ async def timeline(session: Session, thing: ThingName, job_id: JobId, number: Nu
         reply = await connection.call(
             "DescribeTimeline", thingName=thing, jobId=job_id, executionNumber=number
         )
-    if session.output.as_json:
-        session.output.document(reply)
-    else:
-        show_timeline(session.output, reply["timeline"])
+        if session.output.as_json:
+            session.output.document(reply)
+        else:
+            show_timeline(session.output, reply["timeline"], await connection.now())
 
 
 @client_command(
@@ -190,24 +191,28 @@ async def delete(
     session.output.done(reply, f"attempt {number} of {printable(job_id)} on {printable(thing)} is deleted")
 
 
-def _row(summary: dict[str, Any], job_id: str | None, thing: str | None) -> tuple[str | Text, ...]:
+def _row(
+    summary: dict[str, Any], job_id: str | None, thing: str | None, now: float
+) -> tuple[str | Text, ...]:
     shown = summary["jobExecutionSummary"]
     return (
         printable(summary.get("jobId") or job_id or ""),
         thing_name(summary["thingArn"]) if "thingArn" in summary else printable(thing or ""),
         str(shown["executionNumber"]),
         status(shown["status"]),
-        moment(shown["queuedAt"]),
-        moment(shown["lastUpdatedAt"]),
+        moment(shown["queuedAt"], now),
+        moment(shown["lastUpdatedAt"], now),
     )
 
 
-def show_timeline(output: Output, timeline: list[dict[str, Any]]) -> None:
+def show_timeline(output: Output, timeline: list[dict[str, Any]], now: float) -> None:
     """Write a timeline as columns: when, what, by whom and with which values."""
-    output.columns((clock_time(entry["at"]), status(entry["event"]), _told(entry)) for entry in timeline)
+    output.columns((clock_time(entry["at"]), status(entry["event"]), _told(entry, now)) for entry in timeline)
 
 
-def show_execution(output: Output, execution: dict[str, Any], timeline: list[dict[str, Any]]) -> None:
+def show_execution(
+    output: Output, execution: dict[str, Any], timeline: list[dict[str, Any]], now: float
+) -> None:
     """Write an execution as text: heading, timeline, what the device said."""
     left = execution.get("approximateSecondsBeforeTimedOut")
     output.line(
@@ -217,14 +222,15 @@ def show_execution(output: Output, execution: dict[str, Any], timeline: list[dic
         f"  version {execution['versionNumber']}",
         "" if left is None else f"  times out in {left} s",
     )
-    show_timeline(output, timeline)
+    show_timeline(output, timeline, now)
     details = execution["statusDetails"]["detailsMap"]
     output.pairs({printable(key): printable(value) for key, value in sorted(details.items())})
 
 
-def _told(entry: dict[str, Any]) -> str:
+def _told(entry: dict[str, Any], now: float) -> str:
     parts = [f"by {printable(str(entry['by']))}" if entry.get("by") else ""]
     if "previous" in entry or "new" in entry:
-        parts.append(f"{moment(entry.get('previous')) or 'none'} -> {moment(entry.get('new')) or 'none'}")
+        before, after = (moment(entry.get(name), now) or "none" for name in ("previous", "new"))
+        parts.append(f"{before} -> {after}")
     parts.append(printable(str(entry.get("cause", ""))))
     return "  ".join(part for part in parts if part)

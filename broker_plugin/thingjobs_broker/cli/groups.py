@@ -112,10 +112,10 @@ async def show(session: Session, name: GroupName) -> None:
         group = await connection.call("DescribeThingGroup", thingGroupName=name)
         timeouts = await connection.call("DescribeThingGroupTimeouts", thingGroupName=name)
         members = [thing async for thing in _members(connection, name, None, recursive=True)]
-    if session.output.as_json:
-        session.output.document({"group": group, "timeouts": timeouts, "thingCount": len(members)})
-    else:
-        _show(session.output, group, timeouts, len(members))
+        if session.output.as_json:
+            session.output.document({"group": group, "timeouts": timeouts, "thingCount": len(members)})
+        else:
+            _show(session.output, group, timeouts, len(members), await connection.now())
 
 
 @client_command(
@@ -270,7 +270,9 @@ def _members(connection: Connection, name: str, limit: int | None, *, recursive:
     )
 
 
-def _show(output: Output, group: Mapping[str, Any], timeouts: Mapping[str, Any], count: int) -> None:
+def _show(
+    output: Output, group: Mapping[str, Any], timeouts: Mapping[str, Any], count: int, now: float
+) -> None:
     properties = group.get("thingGroupProperties", {})
     metadata = group.get("thingGroupMetadata", {})
     above = [each["groupName"] for each in metadata.get("rootToParentThingGroups", ())]
@@ -285,7 +287,7 @@ def _show(output: Output, group: Mapping[str, Any], timeouts: Mapping[str, Any],
             "attributes": printable(" ".join(f"{key}={value}" for key, value in sorted(attributes.items()))),
             "things": f"{count}, with the groups below it" if count else "none",
             "timeouts": _timeouts(timeouts),
-            "created": moment(metadata.get("creationDate")),
+            "created": moment(metadata.get("creationDate"), now),
             "version": str(group.get("version", "")),
             "ARN": printable(group["thingGroupArn"]),
         }

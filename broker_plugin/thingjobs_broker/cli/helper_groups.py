@@ -75,9 +75,8 @@ async def _is_done_with(connection: Connection, name: str) -> bool:
     except RefusedError:
         with suppress(RefusedError):
             group = await connection.call("DescribeThingGroup", thingGroupName=name)
-            clock = await connection.call("DescribeClock")
             created = group["thingGroupMetadata"]["creationDate"]
-            return bool(clock["now"] - created > ABANDONED_SECONDS)
+            return bool(await connection.now() - created > ABANDONED_SECONDS)
         return False
     return bool(rollout["isDone"]) or job["status"] in _OVER
 

@@ -141,8 +141,8 @@ async def _leads(connection: Connection, given: job_options.Given) -> Request:
     """Return the schedule where it counts from now on: by the service's clock, which is not always ours."""
     if not any((given[name] or "").startswith("+") for name in ("start", "end")):
         return {}
-    now = (await connection.call("DescribeClock"))["now"]
-    return {"schedulingConfig": job_options.schedule(given, datetime.fromtimestamp(now, UTC))}
+    now = datetime.fromtimestamp(await connection.now(), UTC)
+    return {"schedulingConfig": job_options.schedule(given, now)}
 
 
 async def _named(connection: Connection, given: job_options.Given) -> list[str]:

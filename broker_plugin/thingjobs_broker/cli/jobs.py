@@ -106,12 +106,12 @@ async def preview(
             reply = await previewed(connection, request, limit)
         except RefusedError as error:
             raise (with_fix(error) if given["query"] else error) from None
-    if given["query"] and not reply["targeted"]["count"]:
-        raise nothing_found(given["query"])
-    if session.output.as_json:
-        session.output.document(reply)
-    else:
-        show_preview(session.output, reply)
+        if given["query"] and not reply["targeted"]["count"]:
+            raise nothing_found(given["query"])
+        if session.output.as_json:
+            session.output.document(reply)
+        else:
+            show_preview(session.output, reply, await connection.now())
 
 
 @client_command(
@@ -139,15 +139,16 @@ async def list_jobs(
     filters = {"status": status_, "thingGroupName": group, "namespaceId": namespace}
     async with session.connect() as connection:
         jobs = [job async for job in connection.pages("ListJobs", "jobs", limit, **filters)]
-    if session.output.as_json:
-        session.output.document({"jobs": jobs})
-        return
+        if session.output.as_json:
+            session.output.document({"jobs": jobs})
+            return
+        now = await connection.now()
     rows = [
         (
             printable(job["jobId"]),
             status(job["status"]),
-            moment(job["createdAt"]),
-            moment(job.get("completedAt")),
+            moment(job["createdAt"], now),
+            moment(job.get("completedAt"), now),
         )
         for job in jobs
     ]
@@ -168,13 +169,14 @@ async def show(
         timeline = (await connection.call("DescribeTimeline", jobId=job_id))["timeline"]
         pages = connection.pages("ListJobExecutionsForJob", "executionSummaries", limit, jobId=job_id)
         executions = [await _execution(connection, job_id, summary) async for summary in pages]
-    if session.output.as_json:
-        session.output.document({"job": job, "timeline": timeline, "executions": executions})
-        return
-    _show_job(session.output, job)
+        if session.output.as_json:
+            session.output.document({"job": job, "timeline": timeline, "executions": executions})
+            return
+        now = await connection.now()
+    _show_job(session.output, job, now)
     for execution in executions:
         session.output.line()
-        show_execution(session.output, execution, execution["timeline"])
+        show_execution(session.output, execution, execution["timeline"], now)
     total = execution_count(job)
     if total > len(executions):
         session.output.line(f"\n{total - len(executions)} more; see them with --limit {total}")
@@ -209,7 +211,7 @@ async def _execution(connection: Connection, job_id: str, summary: dict[str, Any
     return {**described["execution"], **told}
 
 
-def _show_job(output: Output, job: dict[str, Any]) -> None:
+def _show_job(output: Output, job: dict[str, Any], now: float) -> None:
     openings = job.get("scheduledJobRollouts", ())
     kind = "  continuous" if job["targetSelection"] == "CONTINUOUS" else ""
     output.line(printable(job["jobId"]), "  ", status(job["status"]), kind)
@@ -217,8 +219,8 @@ def _show_job(output: Output, job: dict[str, Any]) -> None:
         {
             "description": printable(job.get("description", "")),
             "targets": ", ".join(thing_name(target) for target in job["targets"]),
-            "created": moment(job["createdAt"]),
-            "completed": moment(job.get("completedAt")),
+            "created": moment(job["createdAt"], now),
+            "completed": moment(job.get("completedAt"), now),
             **settings_of(job),
             "next openings": ", ".join(printable(each["startTime"]) for each in openings[:OPENINGS_SHOWN]),
             "reason code": printable(job.get("reasonCode", "")),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -174,11 +173,14 @@ def status(value: str) -> Text:
     return Text(printable(value), STYLES.get(value, ""))
 
 
-def moment(seconds: float | None) -> str:
-    """Return an epoch time as local time in ISO form with its age, or an empty text."""
+def moment(seconds: float | None, now: float) -> str:
+    """Return an epoch time as local time in ISO form with its age, or an empty text.
+
+    `now` is the service's time: the clock here may be another.
+    """
     if not seconds:
         return ""
-    return f"{clock_time(seconds)} ({age(time.time() - seconds)})"
+    return f"{clock_time(seconds)} ({age(now - seconds)})"
 
 
 def clock_time(seconds: float) -> str:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from thingjobs_broker.cli.output import Output
 
 
-def show_preview(output: Output, preview: Mapping[str, Any]) -> None:
-    """Write a preview as text."""
+def show_preview(output: Output, preview: Mapping[str, Any], now: float) -> None:
+    """Write a preview as text; `now` is the service's time."""
     targeted = preview["targeted"]
     output.line(f"{_things(targeted['count'])} would get the job{_named(targeted)}")
     several = len(preview["targets"]) > 1
@@ -23,11 +23,11 @@ def show_preview(output: Output, preview: Mapping[str, Any]) -> None:
         output.line(f"excluded, {printable(each['reason'])}: {each['count']}{_named(each)}")
     for each in preview["waiting"]:
         output.line(f"will wait, {printable(each['reason'])}: {each['count']}{_named(each)}")
-    output.line(f"rollout: {_rollout(preview, targeted['count'])}")
+    output.line(f"rollout: {_rollout(preview, targeted['count'], now)}")
     output.line("nothing was created; thingjobs job create with the same options does it")
 
 
-def _rollout(preview: Mapping[str, Any], count: int) -> str:
+def _rollout(preview: Mapping[str, Any], count: int, now: float) -> str:
     rollout = preview["rollout"]
     starts, ends = rollout.get("startsAt"), rollout.get("endsAt")
     if starts is None:
@@ -41,9 +41,9 @@ def _rollout(preview: Mapping[str, Any], count: int) -> str:
             if is_stopped
             else "takes more windows than can be foreseen"
         )
-        return f"{pace}, begins {moment(starts)}, {end}"
+        return f"{pace}, begins {moment(starts, now)}, {end}"
     took = "at once" if ends <= starts else f"takes {span(ends - starts)}, done {clock_time(ends)}"
-    return f"{pace}, begins {moment(starts)}, {took}"
+    return f"{pace}, begins {moment(starts, now)}, {took}"
 
 
 def _named(found: Mapping[str, Any]) -> str:

@@ -71,11 +71,12 @@ async def list_templates(session: Session, limit: Limit = None) -> None:
         managed = [
             each async for each in connection.pages("ListManagedJobTemplates", "managedJobTemplates", limit)
         ]
-    if session.output.as_json:
-        session.output.document({"jobTemplates": own, "managedJobTemplates": managed})
-        return
+        if session.output.as_json:
+            session.output.document({"jobTemplates": own, "managedJobTemplates": managed})
+            return
+        now = await connection.now()
     rows = [
-        (printable(each["jobTemplateId"]), printable(each["description"]), moment(each["createdAt"]))
+        (printable(each["jobTemplateId"]), printable(each["description"]), moment(each["createdAt"], now))
         for each in own
     ]
     rows += [
@@ -105,10 +106,10 @@ async def show(session: Session, name: TemplateName) -> None:
             if error.code != "ResourceNotFoundException":
                 raise
             template = await connection.call("DescribeManagedJobTemplate", templateName=name)
-    if session.output.as_json:
-        session.output.document(template)
-    else:
-        _show(session.output, template)
+        if session.output.as_json:
+            session.output.document(template)
+        else:
+            _show(session.output, template, await connection.now())
 
 
 @client_command(app, "delete", "thingjobs template delete update")
@@ -119,7 +120,7 @@ async def delete(session: Session, name: TemplateName) -> None:
     session.output.done(reply, f"template {printable(name)} is deleted")
 
 
-def _show(output: Output, template: Mapping[str, Any]) -> None:
+def _show(output: Output, template: Mapping[str, Any], now: float) -> None:
     output.line(printable(template.get("jobTemplateId") or template["templateName"]))
     # A managed one lists the parameters that a job may give.
     settings = {name: value for name, value in template.items() if name != "documentParameters"}
@@ -130,7 +131,7 @@ def _show(output: Output, template: Mapping[str, Any]) -> None:
             "version": printable(template.get("templateVersion", "")),
             "environments": tested,
             **settings_of(settings),
-            "created": moment(template.get("createdAt")),
+            "created": moment(template.get("createdAt"), now),
             "ARN": printable(template.get("jobTemplateArn") or template.get("templateArn", "")),
         }
     )

@@ -68,17 +68,18 @@ async def show(session: Session, name: TypeName) -> None:
     """Show a thing type."""
     async with session.connect() as connection:
         found = await connection.call("DescribeThingType", thingTypeName=name)
-    if session.output.as_json:
-        session.output.document(found)
-        return
+        if session.output.as_json:
+            session.output.document(found)
+            return
+        now = await connection.now()
     properties, metadata = found.get("thingTypeProperties", {}), found.get("thingTypeMetadata", {})
     session.output.line(printable(found["thingTypeName"]))
     session.output.pairs(
         {
             "description": printable(properties.get("thingTypeDescription", "")),
             "searchable": printable(", ".join(properties.get("searchableAttributes", ()))),
-            "created": moment(metadata.get("creationDate")),
-            "deprecated": moment(metadata.get("deprecationDate")),
+            "created": moment(metadata.get("creationDate"), now),
+            "deprecated": moment(metadata.get("deprecationDate"), now),
             "ARN": printable(found.get("thingTypeArn", "")),
         }
     )

@@ -105,10 +105,11 @@ async def show(session: Session, name: ThingName) -> None:
     async with session.connect() as connection:
         thing = await connection.call("DescribeThing", thingName=name)
         groups = await _groups(connection, name)
-        now = (await connection.call("ExplainExecution", thingName=name))["thing"]
-    if session.output.as_json:
-        session.output.document(thing | {"thingGroups": groups, "now": now})
-        return
+        current = (await connection.call("ExplainExecution", thingName=name))["thing"]
+        if session.output.as_json:
+            session.output.document(thing | {"thingGroups": groups, "now": current})
+            return
+        now = await connection.now()
     session.output.line(printable(thing["thingName"]))
     session.output.pairs(
         {
@@ -116,8 +117,10 @@ async def show(session: Session, name: ThingName) -> None:
             "attributes": _attributes(thing),
             "version": str(thing["version"]),
             "groups": ", ".join(printable(each["groupName"]) for each in groups),
-            "connection": connection_of(now),
-            "jobs": f"{now['pending']} pending; see thingjobs why" if now["pending"] else "none pending",
+            "connection": connection_of(current, now),
+            "jobs": f"{current['pending']} pending; see thingjobs why"
+            if current["pending"]
+            else "none pending",
             "ARN": printable(thing["thingArn"]),
         }
     )

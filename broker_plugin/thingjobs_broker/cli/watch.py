@@ -86,10 +86,8 @@ async def _follow(
 
 
 async def _look(connection: Connection, job_id: str) -> Snapshot:
-    described, clock = await asyncio.gather(
-        connection.call("DescribeJob", jobId=job_id), connection.call("DescribeClock")
-    )
-    job, now = described["job"], clock["now"]
+    described, now = await asyncio.gather(connection.call("DescribeJob", jobId=job_id), connection.now())
+    job = described["job"]
     counts = job.get("jobProcessDetails", {})
     is_rolling_out = job["status"] == "IN_PROGRESS" and counts.get("processingTargets")
     rollout = await connection.call("DescribeJobRollout", jobId=job_id) if is_rolling_out else None

@@ -20,6 +20,7 @@ def test_a_managed_template_shows_what_a_job_must_give(capsys: pytest.CaptureFix
             ],
             "document": "{}",
         },
+        0.0,
     )
     shown = capsys.readouterr().out
     assert "  --param a=...  required: first, such as 1\n" in shown
@@ -36,5 +37,5 @@ def test_an_own_template_shows_its_settings(capsys: pytest.CaptureFixture[str]) 
         "document": "{}",
         "jobExecutionsRetryConfig": retries,
     }
-    _show(Output(as_json=False), template)
+    _show(Output(as_json=False), template, 0.0)
     assert "  retries      FAILED=1\n" in capsys.readouterr().out
