@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.benchmarks import __main__ as bench
-from tests.benchmarks import abuse, load, recovery, scale, scale_served, servers
+from tests.benchmarks import abuse, comings, load, recovery, scale, scale_served, servers
 from tests.benchmarks.watched import Longest, Watch
 from tests.support import free_port, require_program
 
@@ -214,3 +214,13 @@ def test_large_jobs_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     row = capsys.readouterr().out.splitlines()[-1]
     assert row.startswith("| 2,000 | ")
     assert row.split(" | ")[-5:-3] == ["2", "1,000"]
+
+
+@pytest.mark.broker
+def test_comings_and_goings_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """One visit of a few devices with each way of collecting."""
+    options = ["--devices", "5", "--rounds", "1", "--visits", "1", "--seconds", "1"]
+    assert comings.main(options) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [["| 5", "Python's"], ["| 5", "ours"]]
+    assert all(float(row[2].replace(",", "")) > 0 for row in rows)
