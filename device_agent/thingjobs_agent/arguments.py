@@ -41,6 +41,7 @@ exit codes:
   5   the broker or the service gives no answer
   6   there is no such job or log on this device
   70  a fault of the agent itself
+  74  the output cannot be written
 """
 
 DOCUMENT: Final = (
@@ -155,6 +156,10 @@ class _Parser(argparse.ArgumentParser):
         print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)  # noqa: T201 - the command line
         raise SystemExit(UsageError.exit_code)
 
+    def print_help(self, file: Any = None) -> None:
+        # The library's own keeps quiet about a disk that is full.
+        print(self.format_help(), end="", file=file, flush=True)
+
     def known_options(self) -> list[str]:
         return [option for action in self._actions for option in action.option_strings]
 
@@ -166,9 +171,9 @@ class _Version(argparse.Action):
         from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
 
         try:
-            print(f"thingjobs-agent {version('thingjobs')}")  # noqa: T201 - the command line
+            print(f"thingjobs-agent {version('thingjobs')}", flush=True)  # noqa: T201 - the command line
         except PackageNotFoundError:
-            print("thingjobs-agent, not installed")  # noqa: T201 - the command line
+            print("thingjobs-agent, not installed", flush=True)  # noqa: T201 - the command line
         raise SystemExit(EXIT_OK)
 
 

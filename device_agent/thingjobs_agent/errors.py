@@ -40,6 +40,12 @@ class UnreachableError(AgentError):
     exit_code = 5
 
 
+class OutputError(AgentError):
+    """What was asked for cannot be written to standard output."""
+
+    exit_code = 74
+
+
 class NotFoundError(AgentError):
     """There is no such job or log on this device."""
 

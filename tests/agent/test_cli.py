@@ -278,3 +278,52 @@ def test_small_commands_load_no_mqtt_library() -> None:
     code = "import sys, thingjobs_agent.cli; print({'aiomqtt', 'structlog', 'rich'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown == "set()\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--version", "--help", "run --help", "config show --effective"])
+def test_a_full_disk_behind_the_output_is_one_line(command: str, unbuffered: str) -> None:
+    """Exit code 74 and no traceback, whenever the interpreter writes."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "thingjobs_agent", *command.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (result.returncode, result.stderr) == (
+        74,
+        "thingjobs-agent: cannot write to standard output: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["--version", "--help", "config show --effective"])
+def test_nobody_who_reads_the_output_is_no_error(command: str) -> None:
+    """`thingjobs-agent --help | head -1`: silence."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "thingjobs_agent", *command.split()],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_another_fault_of_the_system_is_not_taken_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours shows as one."""
+
+    def fail(_: object) -> int:
+        raise OSError("no number")
+
+    monkeypatch.setattr("thingjobs_agent.commands.looking.config", fail)
+    with pytest.raises(OSError, match="no number"):
+        main(["config", "show"])

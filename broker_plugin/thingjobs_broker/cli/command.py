@@ -29,6 +29,7 @@ from thingjobs_protocol.topics import DEFAULT_ROOT
 
 TIMEOUT_SECONDS_MAX: Final = 3600.0
 _PANEL: Final = "Connection"
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 ClientCommand = Callable[..., Coroutine[Any, Any, ExitCode | None]]
 """Takes a `Session` and its own parameters; None means that all went well."""
@@ -87,25 +88,30 @@ def paragraph(*lines: str) -> str:
 
 
 def end(work: Callable[[], ExitCode | None]) -> None:
-    """Do the work and leave with its exit code; an error is one line on standard error, Ctrl-C is none."""
+    """Do the work and leave with its exit code."""
+    raise typer.Exit(int(exit_code_of(work)))
+
+
+def exit_code_of(work: Callable[[], ExitCode | None]) -> ExitCode:
+    """Do the work and return its exit code; an error is one line on standard error, Ctrl-C is none."""
     try:
         code = work() or ExitCode.OK
         sys.stdout.flush()
     except CliError as error:
         complain(str(error))
-        code = error.exit_code
+        return error.exit_code
     except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         _drop_output()
-        code = ExitCode.BROKEN_PIPE
+        return ExitCode.BROKEN_PIPE
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _NO_ROOM:
             raise
         _drop_output()
         complain(f"cannot write to {error.filename or 'standard output'}: {error.strerror}")
-        code = ExitCode.LOCAL_FILE
-    raise typer.Exit(int(code))
+        return ExitCode.LOCAL_FILE
+    return code
 
 
 def _drop_output() -> None:

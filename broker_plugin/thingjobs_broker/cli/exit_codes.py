@@ -26,7 +26,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.USAGE: "wrong arguments, options or settings; nothing was done",
     ExitCode.REFUSED: "the service refused the request; its code and message are shown",
     ExitCode.UNREACHABLE: "no broker, no login, or no jobs service that answers",
-    ExitCode.LOCAL_FILE: "a file of this machine is missing, unreadable or not what it should be",
+    ExitCode.LOCAL_FILE: "a file is missing, unreadable or wrong, or there is no room for the output",
     ExitCode.NOT_STARTED: "up, serve: the service could not start, or had to stop",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
     ExitCode.BROKEN_PIPE: "whoever read the output went away",

@@ -1,6 +1,9 @@
 """The entry point of `thingjobs`: the tree of commands. Each group of commands lives in its own module."""
 
+import os
+import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,8 +26,9 @@ from thingjobs_broker.cli import (
     up,
     why,
 )
-from thingjobs_broker.cli.command import paragraph
-from thingjobs_broker.cli.exit_codes import MEANINGS
+from thingjobs_broker.cli.command import end, exit_code_of, paragraph
+from thingjobs_broker.cli.exit_codes import MEANINGS, ExitCode
+from thingjobs_broker.cli.output import write
 
 _HELP = (
     "Jobs for MQTT devices, in your own broker: run the service, register things, create jobs and watch them."
@@ -60,8 +64,7 @@ app.add_typer(store.app, name="store")
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"thingjobs {version('thingjobs')}")
-        raise typer.Exit
+        end(lambda: write(f"thingjobs {version('thingjobs')}\n"))
 
 
 @app.callback()
@@ -76,7 +79,16 @@ def main(
 
 def run() -> None:
     """Run the command line; does not return."""
-    app()
+    if sys.stdout is None:
+        # Whoever started us has closed it: what is printed is lost, and nothing else.
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+    try:
+        sys.exit(exit_code_of(app))  # it returns where help cannot be written
+    except SystemExit as ending:
+        # The libraries that write help end with 1 when nobody reads it any more.
+        if isinstance(ending.__context__, BrokenPipeError):
+            ending.code = ExitCode.BROKEN_PIPE
+        raise
 
 
 if __name__ == "__main__":
