@@ -3,6 +3,7 @@
 `thingjobs init [DIR]` is a command and the group of `init device`, `init operator` and `init revoke` at once.
 """
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -146,10 +147,9 @@ def operator(
 
     def work(setup: "Setup") -> list[str]:
         login = setup.add_operator(name, read_only=read_only, renew=renew)
-        aws = (
-            f"AWS_SHARED_CREDENTIALS_FILE={login.credentials} AWS_CA_BUNDLE={login.ca} aws iot list-jobs ..."
-        )
-        return [aws] if read_only else [_RELOAD, f". {login.environment} && thingjobs job list", aws]
+        aws = setup.aws_commands(login)
+        own = f". {shlex.quote(str(login.environment))} && thingjobs job list"
+        return aws if read_only else [_RELOAD, own, *aws]
 
     end(lambda: _run(directory, work, Output(as_json=as_json)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from thingjobs_broker.authentication import verify_password
 from thingjobs_broker.http.access_keys import Role
-from thingjobs_broker.provision import access_keys, broker_files, client_files, names, passwords
+from thingjobs_broker.provision import access_keys, aws_tools, broker_files, client_files, names, passwords
 from thingjobs_broker.provision.errors import ProvisionError
 from thingjobs_broker.provision.files import Files, alone, read
 from thingjobs_broker.provision.keys import KeyRoom
@@ -153,6 +153,12 @@ class Setup:
             settings = client_files.agent_toml(name, url, place, certificate=certificate)
             (self.files.replace if renew else self.files.make)(login.settings, settings)
         return login
+
+    def aws_commands(self, login: Login) -> list[str]:
+        """Return how an operator calls the service with AWS's tools."""
+        files = [self.layout.up_settings, self.layout.service.service_settings]
+        settings = {path: read(path) for path in files if path.exists()}
+        return aws_tools.aws_commands(login, settings, self._keys.server_hosts())
 
     def revoke_device(self, name: str) -> None:
         """Lock a device out: its password goes, its certificates are revoked, its files are removed.

@@ -92,6 +92,32 @@ def test_an_error_is_one_line_with_json_too() -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_the_aws_command_of_an_operator_has_the_address_of_the_listener() -> None:
+    """`init operator`: a line to paste, from what `up.toml` says now."""
+    run("--host", "broker.example")
+    root = Path("thingjobs-setup").absolute()
+    settings = root / "broker/up.toml"
+    settings.write_text(settings.read_text() + 'http.listen = "0.0.0.0:8443"\n')
+    login = root / "operators/ada"
+    assert json.loads(run("operator", "ada", "--json").stdout)["next"][-1] == (
+        "AWS_ENDPOINT_URL=https://broker.example:8443 AWS_DEFAULT_REGION=local"
+        f" AWS_SHARED_CREDENTIALS_FILE={login}/credentials AWS_CA_BUNDLE={login}/ca.crt aws iot list-jobs"
+    )
+
+
+@pytest.mark.parametrize("broker", ["amqtt", "mosquitto"])
+def test_without_a_listener_the_setting_is_named(broker: str) -> None:
+    """The line before says where the port comes from; the rest is as it will be."""
+    run("--host", "broker.example", "--broker", broker)
+    file = Path("thingjobs-setup", {"amqtt": "broker/up.toml", "mosquitto": "service/serve.toml"}[broker])
+    hint, command = json.loads(run("operator", "eve", "--read-only", "--json").stdout)["next"]
+    assert hint == (
+        f"PORT is that of the HTTP listener, set with --http HOST:PORT, or http.listen in {file.absolute()}"
+    )
+    assert command.startswith("AWS_ENDPOINT_URL=https://broker.example:PORT AWS_DEFAULT_REGION=local ")
+    assert command.endswith(" aws iot list-jobs")
+
+
 def test_what_is_kept_is_said(tmp_path: Path) -> None:
     """The same command again."""
     run()
