@@ -50,6 +50,8 @@ def test_the_same_group_again_is_a_success_with_the_same_ids() -> None:
     code, message = refused(world, "CreateThingGroup", thingGroupName="G")
     assert code == "ResourceAlreadyExists"
     assert message == "Thing Group G already exists in current account with different properties"
+    body = only(world.call("CreateThingGroup", {"thingGroupName": "G"}))
+    assert (body["resourceId"], body["resourceArn"]) == ("id-1", f"{ARN}thinggroup/G")
     tags = world.control("ListTagsForResource", resourceArn=f"{ARN}thinggroup/G")
     assert tags == {"tags": [{"Key": "team", "Value": "x"}]}
 

@@ -68,7 +68,8 @@ def test_a_template_is_created_shown_listed_and_deleted() -> None:
     shown = world.control("DescribeJobTemplate", jobTemplateId="tpl")
     assert shown == summary | {"document": DOCUMENT, "timeoutConfig": TIMEOUT}
     assert world.control("ListJobTemplates") == {"jobTemplates": [summary]}
-    assert code(world.call("CreateJobTemplate", request)) == EXISTS
+    refused = only(world.call("CreateJobTemplate", request))
+    assert (refused["code"], refused["resourceId"]) == (EXISTS, "tpl")
     world.create_job("J1", document=None, jobTemplateArn=f"{ARN}jobtemplate/tpl")
     world.restart()
     world.control("DeleteJobTemplate", jobTemplateId="tpl")
@@ -229,8 +230,13 @@ def test_managed_templates_are_listed_and_shown() -> None:
     assert [template["templateArn"] for template in one] == [REBOOT]
     shown = world.control("DescribeManagedJobTemplate", templateName="AWS-Reboot", templateVersion="1.0")
     assert shown["templateArn"] == REBOOT
-    for members in ({"templateName": "AWS-X"}, {"templateName": "AWS-Reboot", "templateVersion": "9.0"}):
-        assert code(world.call("DescribeManagedJobTemplate", members)) == NOT_FOUND
+    for members, named in (
+        ({"templateName": "AWS-X"}, "AWS-X"),
+        ({"templateName": "AWS-Reboot", "templateVersion": "9.0"}, "AWS-Reboot version 9.0"),
+    ):
+        refused = only(world.call("DescribeManagedJobTemplate", members))
+        assert refused["code"] == NOT_FOUND
+        assert refused["message"] == f"Managed job template {named} not found"
 
 
 def test_a_document_is_fetched_once() -> None:
@@ -249,6 +255,10 @@ def test_a_document_is_fetched_once() -> None:
     world.artifacts.files["s3://b/doc"] = b'{"a": 2}'
     assert world.control("GetJobDocument", jobId="J1") == {"document": '{ "a": 1 }'}
     assert world.control("DescribeJob", jobId="J1")["documentSource"] == "s3://b/doc"
+    template = {"jobTemplateId": "tpl", "description": "d", "documentSource": "s3://b/doc"}
+    world.control("CreateJobTemplate", **template)
+    shown = world.control("DescribeJobTemplate", jobTemplateId="tpl")
+    assert (shown["documentSource"], shown["document"]) == ("s3://b/doc", '{"a": 2}')
     world.restart()
 
 

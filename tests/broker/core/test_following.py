@@ -247,6 +247,38 @@ def test_who_joins_a_group_within_another_target_is_no_part_of_a_snapshot() -> N
     world.restart()
 
 
+@pytest.mark.parametrize("targets", [("A", "Z", "H"), ("G", "H")])
+def test_who_joins_another_target_too_stays_in_a_snapshot(targets: tuple[str, ...]) -> None:
+    """Control plane 2.5: it belonged to a target, as itself or as a member, before its turn came."""
+    world = GroupWorld("A", "B", "Z")
+    world.group("G", "A", "B", "Z")
+    world.group("H")
+    world.create_job("J1", *targets, jobExecutionsRolloutConfig={"maximumPerMinute": 1})
+    world.join("Z", "H")
+    assert world.job("J1").barred == set()
+    world.advance(5 * MINUTE_MS)
+    assert "Z" in [one and one.thing_name for one in world.job("J1").executions]
+    world.restart()
+
+
+def test_who_joined_too_late_and_left_is_barred_from_nothing() -> None:
+    """Control plane 2.5: of a SNAPSHOT nothing is kept about things that are in no target."""
+    world = GroupWorld("A", "B", "N")
+    world.group("G", "A", "B")
+    world.create_job("J1", "G", jobExecutionsRolloutConfig={"maximumPerMinute": 1})
+    world.join("N", "G")
+    assert world.job("J1").barred == {"N"}
+    world.leave("N", "G")
+    assert (world.job("J1").barred, world.job("J1").owed) == (set(), {})
+    # Nor is who has got its execution.
+    world.leave("A", "G")
+    world.join("A", "G")
+    assert (world.job("J1").barred, world.job("J1").owed) == (set(), {})
+    world.advance(5 * MINUTE_MS)
+    assert [one and one.thing_name for one in world.job("J1").executions] == ["A", "B"]
+    world.restart()
+
+
 @pytest.mark.parametrize(("old", "new"), [("G", "H"), ("H", "G")])
 def test_who_moves_from_one_target_to_another_stays_in_a_snapshot(old: str, new: str) -> None:
     """Control plane 2.5: it belonged to a target at the beginning; the new one may be done."""

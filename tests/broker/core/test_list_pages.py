@@ -27,6 +27,15 @@ def pages(world: GroupWorld, operation: str, **members: Any) -> Iterator[list[An
         token = {"nextToken": answer["nextToken"]}
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 50])
+def test_pages_of_members_are_the_members(size: int) -> None:
+    """ListThingsInThingGroup: each page but the last is full, and no page follows the last name."""
+    world = GroupWorld(*numbered(5))
+    world.group("G", *numbered(5))
+    found = list(pages(world, "ListThingsInThingGroup", thingGroupName="G", maxResults=size))
+    assert found == [numbered(5)[first : first + size] for first in range(0, 5, size)]
+
+
 def forest() -> GroupWorld:
     """Two trees whose groups were made in turn."""
     world = GroupWorld()

@@ -1,9 +1,12 @@
 """Pages of lists that grow and shrink between two calls: nothing twice, nothing skipped."""
 
+import zlib
+
 import hypothesis
 import hypothesis.strategies as st
 import pytest
 
+from thingjobs_broker.core import paging
 from thingjobs_broker.core.errors import InvalidRequestError
 from thingjobs_broker.core.paging import LOOKS_MAX, page
 
@@ -91,6 +94,10 @@ def test_the_size_may_change_from_page_to_page() -> None:
         "ü",
         "😀" * 50,
         "WzEsMV0",
+        "NQ==",
+        "W3RydWUsMV0=",
+        "bnVsbA==",
+        "eyJhIjoxLCJiIjoyfQ==",
     ],
 )
 def test_a_token_of_somebody_else_is_refused(token: str) -> None:
@@ -98,6 +105,13 @@ def test_a_token_of_somebody_else_is_refused(token: str) -> None:
     with pytest.raises(InvalidRequestError, match="nextToken") as refusal:
         page([1, 2, 3], next_token=token, max_results=1)
     assert len(refusal.value.message) < 150
+
+
+def test_no_place_is_before_the_first() -> None:
+    """Control plane 1.6, "Bad token": a token made up with a negative place begins no list from its end."""
+    token = paging._token(-1, zlib.crc32(repr(()).encode()))
+    with pytest.raises(InvalidRequestError, match="not a token of this service"):
+        page([1, 2, 3], next_token=token, max_results=1)
 
 
 @hypothesis.given(st.text(max_size=30))

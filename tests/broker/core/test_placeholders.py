@@ -179,7 +179,26 @@ def test_a_malformed_placeholder_is_an_invalid_request(text: str, fault: str) ->
     """Control plane 7.2, "Malformed"; refused at creation, before any device sees it."""
     with pytest.raises(InvalidRequestError) as refused:
         at_creation(document(text), parameters=None, has_role=True)
-    assert fault in refused.value.message
+    placeholder_shown, rule = refused.value.message.split("' ", 1)
+    assert placeholder_shown.startswith(f"The job document's placeholder '{text[:40]}")
+    assert fault in rule
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://h/b/{}",
+        "https://h/b/{}${{aws:iot:parameter:x}}",
+        "https://h/b/{}${{thingName}}",
+    ],
+)
+@pytest.mark.parametrize("end", ["}", ""])
+def test_a_long_placeholder_is_shown_by_its_first_80_characters(url: str, end: str) -> None:
+    """Control plane 7.2, "Malformed": one line names it, wherever in the document it is."""
+    text = "${aws:iot:s3-presigned-url:" + url.format("k" * 100) + end
+    with pytest.raises(InvalidRequestError) as refused:
+        at_creation(document("x" * 100, text), parameters=None, has_role=True)
+    assert f"placeholder '{text[:80]}' " in refused.value.message
 
 
 def test_a_presigned_url_needs_a_role() -> None:

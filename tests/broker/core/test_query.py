@@ -20,7 +20,7 @@ PUMP = Indexed(
     {"connected": True, "timestamp": 1_700_000_000_000, "disconnectReason": "NOT_DISCONNECTED"},
     {
         "": {"reported": {"temp": 20.5, "net": {"ssid": "Guest Net"}, "tags": ["x", 7]}, "hasDelta": False},
-        "cfg": {"desired": {"mode": "eco"}, "hasDelta": True},
+        "cfg": {"desired": {"mode": "eco", "mark": ""}, "hasDelta": True},
     },
 )
 TV = Indexed("tv:9", "id-2", "", ("Hall-B",), {"site": "Bonn", "rpm": "fast"})
@@ -89,6 +89,8 @@ def found(text: str) -> str:
         ("site", ""),
         ('"Guest Net"', "p"),
         ("eco", "p"),
+        ("7", "p"),
+        ("shadow.name.cfg.desired.mark:{* TO b]", "p"),
     ],
 )
 def test_a_term_finds_what_it_says(text: str, expected: str) -> None:

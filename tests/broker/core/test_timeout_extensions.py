@@ -260,6 +260,33 @@ def test_b19_a_retry_expires_by_its_own_clock() -> None:
     assert world.execution("T", "J1", 2).status is Status.CANCELED
 
 
+def test_b19_who_joins_a_group_later_expires_by_a_clock_of_their_own() -> None:
+    """B19: from their own queuedAt, when they joined; for those who were there it is the creation."""
+    world = GroupWorld("T", "U", rules=Rules(expiry_minutes=90, expiry_interval_ms=MINUTE_MS))
+    world.group("G", "T")
+    world.create_job("J1", "G", targetSelection="CONTINUOUS")
+    world.advance(80 * MINUTE_MS)
+    world.join("U", "G")
+    assert world.execution("U", "J1").queued_at_ms == START_MS + 80 * MINUTE_MS
+    world.advance(11 * MINUTE_MS)
+    assert [world.execution(name, "J1").status for name in "TU"] == [Status.CANCELED, Status.QUEUED]
+    world.advance(79 * MINUTE_MS - 1)
+    assert world.execution("U", "J1").status is Status.QUEUED
+    world.advance(MINUTE_MS + 1)
+    assert world.execution("U", "J1").status is Status.CANCELED
+
+
+def test_b19_whose_turn_of_a_rollout_comes_later_expires_with_the_others() -> None:
+    """B19: a SNAPSHOT counts from its creation, however late the rollout came to a thing."""
+    rules = Rules(expiry_minutes=90, expiry_interval_ms=MINUTE_MS)
+    world = GroupWorld("T", "U", "V", rules=rules)
+    world.create_job("J1", "T", "U", "V", jobExecutionsRolloutConfig={"maximumPerMinute": 1})
+    world.advance(90 * MINUTE_MS - 1)
+    assert {world.execution(name, "J1").status for name in "TUV"} == {Status.QUEUED}
+    world.advance(MINUTE_MS)
+    assert {world.execution(name, "J1").status for name in "TUV"} == {Status.CANCELED}
+
+
 def test_b20_expiry_proceeds_in_slices() -> None:
     """Bounded work, over all jobs, whatever lies between them."""
     names = [f"T{number:03}" for number in range(600)]

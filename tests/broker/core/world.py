@@ -182,6 +182,10 @@ class World:
     def _take(self, outcome: Outcome) -> list[Sent]:
         self.records = outcome.records
         self.journal += outcome.records
+        if outcome.records:
+            # A clock that starts anew never goes behind what was recorded.
+            last: Any = outcome.records[-1]
+            assert self.state.last_at_ms == last.at_ms + getattr(last, "delta_ms", 0)
         sent = [Sent(message.topic, json.loads(message.payload())) for message in outcome.messages]
         _check_order(sent)
         if self.checked:
