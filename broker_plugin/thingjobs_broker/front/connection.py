@@ -19,6 +19,7 @@ from thingjobs_broker.front.exchange import Exchange
 from thingjobs_broker.front.flow import Flow, State
 from thingjobs_broker.front.frames import DISCONNECT, PUBACK
 from thingjobs_broker.front.limits import CloseReason
+from thingjobs_broker.front.sockets import let_go
 from thingjobs_broker.front.translate import Refused, Translator
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ _ORDINARY: Final = {CloseReason.ENDED, CloseReason.SHUTDOWN, CloseReason.DISCONN
 
 
 class Connection(Flow):
-    """A client's connection. What is public is so for `Front`, the exchange and the bridge."""
+    """A client's connection, accepted at a loop time. What is public is so for `Front`, the exchange and the
+    bridge.
+    """
 
-    def __init__(self, front: "Front") -> None:
+    def __init__(self, front: "Front", accepted_at: float) -> None:
         super().__init__(front)
         self.writer = BridgeWriter(self)
         self.peer = ("unknown", 0)
@@ -49,7 +52,7 @@ class Connection(Flow):
         self._giving_up: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
         self._silence_seconds_max = 0.0
-        self._deadline = self._loop.time() + self._limits.connect_seconds_max
+        self._deadline = accepted_at + self._limits.connect_seconds_max
 
     # The socket.
 
@@ -320,8 +323,7 @@ class Connection(Flow):
         self.exchange = self.translator = None
         self.reader.detach()
         self.writer.detach()
-        # asyncio's transport points to itself.
-        vars(self._transport).pop("_read_ready_cb", None)
+        let_go(self._transport)
 
     def _fault(self, error: Exception) -> None:
         self.abort(CloseReason.FAULT, repr(error))

@@ -5,6 +5,7 @@ import secrets
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -31,6 +32,7 @@ from thingjobs_broker.front.limits import CloseReason, FrontLimits, FrontStats
 from thingjobs_broker.front.pace import Pace
 from thingjobs_broker.front.session import Message, SessionStore
 from thingjobs_broker.front.session_states import use_plain_states
+from thingjobs_broker.front.sockets import Later, ServerTls
 
 log: Final = structlog.get_logger(__name__)
 
@@ -98,15 +100,17 @@ class Front:
         Raises:
             OSError: the address cannot be bound.
         """
-        server = await self.loop.create_server(
-            lambda: Connection(self),
-            host,
-            port,
-            ssl=ssl_context,
-            # TLS counts towards the time a client has to get in. asyncio sets TCP_NODELAY by itself.
-            ssl_handshake_timeout=self.limits.connect_seconds_max if ssl_context else None,
-            backlog=_BACKLOG,
-        )
+
+        def accept() -> asyncio.BaseProtocol:
+            # TLS counts towards the time a client has to get in.
+            connect = partial(Connection, self, accepted_at=self.loop.time())
+            if ssl_context is None:
+                return connect()
+            seconds_max = self.limits.connect_seconds_max
+            return ServerTls(Later(connect), ssl_context, handshake_seconds=seconds_max)
+
+        # asyncio sets TCP_NODELAY by itself.
+        server = await self.loop.create_server(accept, host, port, backlog=_BACKLOG)
         self._servers.append(server)
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(self.limits.sweep_seconds, self._sweep_again)

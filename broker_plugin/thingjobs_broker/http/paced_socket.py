@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from thingjobs_broker.front.sockets import let_go
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -124,8 +126,7 @@ class PacedSocket(asyncio.BufferedProtocol):
         self._lost(self)
         above, self._above = self._above, asyncio.Protocol()
         above.connection_lost(exc)
-        # asyncio's transport points to itself.
-        vars(self._transport).pop("_read_ready_cb", None)
+        let_go(self._transport)
 
     def _hand_on(self, nbytes: int) -> None:
         above = self._above

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from asyncio.sslproto import SSLProtocol
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -18,12 +17,13 @@ import structlog
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from thingjobs_broker.front.sockets import ServerTls
 from thingjobs_broker.http.connection import ARRIVE_SECONDS_MAX, GuardedConnection
 from thingjobs_broker.http.paced_socket import PacedSocket
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -80,7 +80,8 @@ class HttpServer:
         self._open: dict[PacedSocket, GuardedConnection] = {}
         """In the order in which they were accepted, those in the TLS handshake included."""
         self._sockets: list[socket.socket] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: list[asyncio.Task[None]] = []
+        self._beginning: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         """How many connections are open."""
@@ -106,15 +107,15 @@ class HttpServer:
             listening.close()
             raise
         self._sockets.append(listening)
-        self._run(self._accept(listening, tls))
+        self._accepting.append(asyncio.get_running_loop().create_task(self._accept(listening, tls)))
         bound: tuple[str, int] = listening.getsockname()[:2]
         return bound
 
     async def close(self) -> None:
         """Stop listening, answer what is in hand, let go of all connections."""
-        for task in self._tasks:
+        for task in self._accepting:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._accepting, return_exceptions=True)
         for listening in self._sockets:
             listening.close()
         for paced, connection in list(self._open.items()):
@@ -161,7 +162,7 @@ class HttpServer:
                     continue
                 paced = PacedSocket(self._turnstile, peer[0], self._forget)
                 connection = self._open[paced] = GuardedConnection(self._config, self._state)
-                self._run(self._turnstile.metered(partial(_begin, accepted, paced, connection, tls)))
+                self._begin(partial(_begin, accepted, paced, connection, tls))
 
     def _forget(self, paced: PacedSocket) -> None:
         self._open.pop(paced, None)
@@ -177,16 +178,17 @@ class HttpServer:
         one.abort()
         return True
 
-    def _run(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin(self, begin: Callable[[], Coroutine[None, None, None]]) -> None:
+        # Not to be canceled: nobody else closes what was accepted.
+        task = asyncio.get_running_loop().create_task(self._turnstile.metered(begin))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
 
 
 async def _begin(
     accepted: socket.socket, paced: PacedSocket, connection: GuardedConnection, tls: ssl.SSLContext | None
 ) -> None:
-    """Let what arrives reach `connection`; return when the TLS handshake, if there is one, is over."""
+    """Let what arrives reach `connection`."""
     loop = asyncio.get_running_loop()
     await loop.connect_accepted_socket(lambda: paced, accepted)
     if paced.is_closing():
@@ -194,17 +196,10 @@ async def _begin(
     if tls is None:
         connection.connection_made(paced.carry(connection))
         return
-    done: asyncio.Future[None] = loop.create_future()
-    above = SSLProtocol(
-        *(loop, connection, tls, done),
-        server_side=True,
-        ssl_handshake_timeout=ARRIVE_SECONDS_MAX,
-        ssl_shutdown_timeout=CLOSE_SECONDS_MAX,
+    above = ServerTls(
+        connection, tls, handshake_seconds=ARRIVE_SECONDS_MAX, shutdown_seconds=CLOSE_SECONDS_MAX
     )
     above.connection_made(paced.carry(above))
-    # A handshake that fails is the client's business.
-    with suppress(OSError):
-        await done
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 `thingjobs_broker.collector` does not look for what has been there for long.
 """
 
+import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,6 +18,7 @@ from tests.broker.front.harness import Echo, Edge, eventually, running_edge
 from tests.broker.front.test_tls import make_certificates
 from tests.broker.front.wire import Wire
 from thingjobs_broker.front.connection import Connection
+from thingjobs_broker.front.sockets import ServerTls
 
 pytestmark = [pytest.mark.broker, pytest.mark.asyncio]
 
@@ -28,6 +30,7 @@ def without_collections() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+    gc.unfreeze()
 
 
 async def says_goodbye(client: Wire) -> None:
@@ -118,7 +121,26 @@ async def test_one_whose_client_id_was_taken_over_is_gone_too() -> None:
         await nothing_is_left(edge, come_and_go)
 
 
-async def test_one_behind_tls_is_gone_too(tmp_path: Path) -> None:
+async def hears_of_nobody(client: Wire) -> None:
+    await client.expect_end()
+
+
+@pytest.fixture
+def secured(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[object]]:
+    """TLS and the socket of each connection; from its begin on the collector leaves alone what there is."""
+    made: list[weakref.ref[object]] = []
+    connection_made = ServerTls.connection_made
+
+    def noting(tls: ServerTls, transport: asyncio.BaseTransport) -> None:
+        made.extend(map(weakref.ref, (tls, transport, tls._app_protocol)))
+        connection_made(tls, transport)
+        gc.freeze()
+
+    monkeypatch.setattr(ServerTls, "connection_made", noting)
+    return made
+
+
+async def test_one_behind_tls_is_gone_too(tmp_path: Path, secured: list[weakref.ref[object]]) -> None:
     """TLS has circles of its own in asyncio."""
     async with tls_edge(tmp_path) as (edge, client_context):
 
@@ -127,15 +149,39 @@ async def test_one_behind_tls_is_gone_too(tmp_path: Path) -> None:
                 await says_goodbye(client)
 
         await nothing_is_left(edge, come_and_go)
+        await eventually(lambda: not any(reference() for reference in secured))
+
+
+@pytest.mark.parametrize(
+    "manner", [says_nothing, says_something_else, hears_of_nobody], ids=lambda manner: manner.__name__
+)
+async def test_one_whose_handshake_fails_is_gone_too(
+    tmp_path: Path, secured: list[weakref.ref[object]], manner: Callable[[Wire], Awaitable[None]]
+) -> None:
+    """Anybody can do that, at 256 KiB each; what circles there are have come with the failure."""
+    async with tls_edge(tmp_path, connect_seconds_max=0.1) as (edge, _):
+        async with Wire.dial(edge.port) as client:
+            await eventually(lambda: secured)
+            await manner(client)
+
+        def is_gone() -> bool:
+            gc.collect()
+            return not any(reference() for reference in secured)
+
+        await eventually(is_gone)
 
 
 @asynccontextmanager
-async def tls_edge(folder: Path) -> AsyncIterator[tuple[Edge, SSLContext]]:
+async def tls_edge(
+    folder: Path, *, connect_seconds_max: float = 10.0
+) -> AsyncIterator[tuple[Edge, SSLContext]]:
     """A front behind TLS, and what its clients need."""
     certificate, key = make_certificates(folder)
     server_context = create_default_context(Purpose.CLIENT_AUTH)
     server_context.load_cert_chain(certificate, key)
     client_context = SSLContext(PROTOCOL_TLS_CLIENT)
     client_context.load_verify_locations(certificate)
-    async with running_edge(Echo(), ssl_context=server_context) as edge:
+    async with running_edge(
+        Echo(), ssl_context=server_context, connect_seconds_max=connect_seconds_max
+    ) as edge:
         yield edge, client_context

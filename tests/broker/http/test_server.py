@@ -5,16 +5,23 @@ import gc
 import socket
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from ssl import Purpose, create_default_context
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.broker.front.test_tls import make_certificates
 from tests.broker.http.test_turnstile import Bench
+from thingjobs_broker.front.sockets import ServerTls
+from thingjobs_broker.http import server as server_module
 from thingjobs_broker.http.server import HttpServer
 from thingjobs_broker.http.turnstile import QUIET_SECONDS, Turnstile
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from starlette.types import Receive, Scope, Send
 
 PATIENCE_S = 20.0
@@ -31,10 +38,12 @@ async def answer(scope: "Scope", receive: "Receive", send: "Send") -> None:
 
 
 @asynccontextmanager
-async def serving(turnstile: Turnstile, connections_max: int = 3) -> AsyncIterator[tuple[HttpServer, int]]:
+async def serving(
+    turnstile: Turnstile, connections_max: int = 3, tls: "SSLContext | None" = None
+) -> AsyncIterator[tuple[HttpServer, int]]:
     """A server, and its port."""
     server = HttpServer(answer, connections_max, turnstile)
-    _, port = await server.listen("127.0.0.1", 0, None)
+    _, port = await server.listen("127.0.0.1", 0, tls)
     try:
         async with asyncio.timeout(PATIENCE_S):
             yield server, port
@@ -66,6 +75,15 @@ async def is_served(connection: socket.socket) -> bool:
     except ConnectionError:
         return False
     return found.startswith(b"HTTP/1.1 200")
+
+
+async def is_heard(connection: socket.socket) -> bool:
+    """Whether an HTTP answer comes; TLS may tell what it does not like."""
+    found, loop = b"", asyncio.get_running_loop()
+    with suppress(ConnectionError):
+        while arrived := await loop.sock_recv(connection, 1000):
+            found += arrived
+    return b"HTTP" in found
 
 
 @pytest.mark.asyncio
@@ -131,3 +149,35 @@ async def test_a_connection_that_is_over_is_gone_without_the_garbage_collector(i
                 await asyncio.sleep(QUIET_SECONDS)
     finally:
         gc.enable()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("said", [b"", b"\x16 no TLS"])
+async def test_one_whose_handshake_fails_is_gone_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    """Though the collector has left alone what there was; circles have come with the failure alone."""
+    monkeypatch.setattr(server_module, "ARRIVE_SECONDS_MAX", 0.1)
+    certificate, key = make_certificates(tmp_path)
+    context = create_default_context(Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    try:
+        async with serving(Turnstile(), tls=context) as (server, port):
+            with await dialed(port) as connection:
+                while not (paced := next(iter(server._open), None)) or "_transport" not in vars(paced):
+                    await asyncio.sleep(QUIET_SECONDS)
+                while not isinstance(paced._above, ServerTls):
+                    await asyncio.sleep(QUIET_SECONDS)
+                left = [weakref.ref(one) for one in (paced, paced._above, server._open[paced])]
+                del paced
+                gc.collect()
+                gc.freeze()
+                connection.send(said)
+                assert not await is_heard(connection)
+            # The last one that was accepted is remembered until the next.
+            with await dialed(port):
+                while any(reference() for reference in left):
+                    gc.collect()
+                    await asyncio.sleep(QUIET_SECONDS)
+    finally:
+        gc.unfreeze()
