@@ -261,6 +261,18 @@ def test_who_joins_another_target_too_stays_in_a_snapshot(targets: tuple[str, ..
     world.restart()
 
 
+def test_a_snapshot_that_was_rolled_out_keeps_no_account_of_its_groups() -> None:
+    """Control plane 2.5, A11: who comes and goes then is of no concern, and no record says so."""
+    world = GroupWorld("A", "N")
+    world.group("G", "A")
+    world.create_job("J1", "G")
+    world.advance(MINUTE_MS)
+    for change in (world.join, world.leave):
+        assert change("N", "G") == []
+        assert len(world.records) == 1
+    assert (world.job("J1").barred, world.job("J1").owed) == (set(), {})
+
+
 def test_who_joined_too_late_and_left_is_barred_from_nothing() -> None:
     """Control plane 2.5: of a SNAPSHOT nothing is kept about things that are in no target."""
     world = GroupWorld("A", "B", "N")

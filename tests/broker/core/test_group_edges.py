@@ -115,6 +115,21 @@ def test_members_of_a_deleted_group_leave_a_few_at_a_time(monkeypatch: pytest.Mo
     assert group_id not in world.state.groups
 
 
+def test_those_whom_a_query_finds_join_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.9, "Status": BUILDING while more are to join, be it that all have been looked for at once."""
+    monkeypatch.setattr(membership, "CHANGES_SLICE", 4)
+    world = GroupWorld(*numbered(10))
+    world.control("UpdateIndexingConfiguration", thingIndexingConfiguration=REGISTRY)
+    world.control("CreateDynamicThingGroup", thingGroupName="D", queryString="*")
+    group = world.state.groups[world.state.group_ids["D"]]
+    assert (len(world.state.group_members[group.group_id]), group.status.value) in [
+        (few, "BUILDING") for few in (1, 2, 3, 4)
+    ]
+    world.advance(60_000)
+    assert world.control("ListThingsInThingGroup", thingGroupName="D")["things"] == numbered(10)
+    assert world.control("DescribeThingGroup", thingGroupName="D")["status"] == "ACTIVE"
+
+
 def test_tags_may_hold_the_marks_of_the_table() -> None:
     r"""1.3, tags: letters, spaces and numbers of any script, and _.:/=+\-@; nothing else."""
     world = World("T")

@@ -35,6 +35,14 @@ def named(name: str) -> ManagedTemplate:
     return template
 
 
+def test_an_arn_without_a_version_names_the_default_one() -> None:
+    """Control plane 7.4, "default version"."""
+    versioned = arn(named("AWS-Reboot"), "local")
+    for given in (versioned, versioned.removesuffix("1.0"), versioned.removesuffix(":1.0")):
+        assert by_arn(given, "local") is named("AWS-Reboot")
+    assert by_arn(versioned.replace("1.0", "1"), "local") is None
+
+
 def required(template: ManagedTemplate) -> dict[str, str]:
     return {one.key: VALUES[one.key] for one in template.parameters if not one.optional}
 

@@ -107,6 +107,15 @@ def test_a_token_of_somebody_else_is_refused(token: str) -> None:
     assert len(refusal.value.message) < 150
 
 
+def test_a_token_belongs_to_its_kind_of_list() -> None:
+    """Control plane 1.6, "Bad token": places in some lists are numbers, in others names."""
+    by_number = paging._token(3, zlib.crc32(repr(()).encode()))
+    with pytest.raises(InvalidRequestError, match="not a token of this service"):
+        paging.place_in(by_number, ())
+    with pytest.raises(InvalidRequestError, match="not a token of this service"):
+        page([1, 2, 3], next_token=paging.token_of("3", ()), max_results=1)
+
+
 def test_no_place_is_before_the_first() -> None:
     """Control plane 1.6, "Bad token": a token made up with a negative place begins no list from its end."""
     token = paging._token(-1, zlib.crc32(repr(()).encode()))

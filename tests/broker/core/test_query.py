@@ -237,6 +237,7 @@ def test_limits_of_terms_are_exact() -> None:
     parse("*" + "a" * 99)
     parse("thingName:* AND attributes.a:* AND *a")
     parse("(" * 20 + "a" + ")" * 20)
+    parse("b" * 1000)
 
 
 def test_a_query_tells_its_fields() -> None:
