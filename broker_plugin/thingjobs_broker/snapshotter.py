@@ -145,6 +145,7 @@ class Snapshotter:
             await self._write(state, capture, position)
         finally:
             state.before_apply = None
+            capture.end()
         await self._runner.commits.on_disk(self._store.tidy)
 
     async def _write(self, state: State, capture: Capture, position: int) -> None:

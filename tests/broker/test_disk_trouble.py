@@ -4,8 +4,10 @@ itself.
 
 import asyncio
 import errno
+import gc
 import os
 import subprocess
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -119,6 +121,25 @@ async def test_after_a_failed_append_the_service_goes_on_from_what_is_durable(
         assert answer.body["execution"]["versionNumber"] == 2
         assert picture(on_disk(rig.disk)) == picture(rig.state)
         check_consistency(rig.state)
+
+
+@pytest.mark.asyncio
+async def test_the_state_that_was_ahead_of_the_disk_goes_though_the_collector_leaves_it_alone() -> None:
+    """Or a disk that fails now and then fills the memory: see `collector`."""
+    async with Rig() as rig:
+        await rig.create_job("J1", "A", "B")
+        left = [weakref.ref(one) for one in (rig.state, rig.runner._service)]
+        gc.collect()
+        gc.freeze()
+        try:
+            rig.disk.fail("sync_data", errno.EIO)
+            assert (await rig.update("A", "J1", "SUCCEEDED")).code == "InternalError"
+            await rig.until_writable()
+            await rig.control("DescribeJob", jobId="J1")
+            gc.collect()
+            assert not [one() for one in left if one() is not None]
+        finally:
+            gc.unfreeze()
 
 
 @pytest.mark.asyncio

@@ -2,7 +2,9 @@
 
 import asyncio
 import errno
+import gc
 import threading
+import weakref
 from random import Random
 
 import pytest
@@ -12,6 +14,7 @@ from tests.broker.rig import Rig, SharedDisk
 from tests.broker.test_disk_trouble import on_disk
 from thingjobs_broker import snapshotter as snapshotter_module
 from thingjobs_broker.core.records import ClockStepped
+from thingjobs_broker.core.state import State
 from thingjobs_broker.snapshotter import Policy, Snapshotter
 from thingjobs_broker.store import capture, journal
 from thingjobs_broker.store.snapshot import positions
@@ -192,6 +195,29 @@ async def test_without_room_none_is_begun_and_in_need_the_reserve_is_used() -> N
         rig.disk.capacity_bytes = rig.disk._used_bytes() + 1_311_000
         rig.runner._service.read_only = True  # type: ignore[union-attr]
         assert await rig.snapshotter.take()
+
+
+@pytest.mark.asyncio
+async def test_a_snapshot_that_fails_does_not_keep_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the collector leaves alone what there was when it began."""
+    captures: list[weakref.ref[capture.Capture]] = []
+
+    def begin(state: State) -> capture.Capture:
+        begun = capture.Capture(state)
+        captures.append(weakref.ref(begun))
+        gc.freeze()
+        return begun
+
+    monkeypatch.setattr(snapshotter_module, "Capture", begin)
+    try:
+        async with Rig() as rig:
+            await rig.create_job("J1", "A")
+            rig.disk.fail("write", errno.ENOSPC, file="*.tmp")
+            assert not await rig.snapshotter.take()
+            gc.collect()
+            assert [one() for one in captures] == [None]
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.asyncio

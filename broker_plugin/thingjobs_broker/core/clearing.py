@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from thingjobs_broker.core.records import StateCleared
     from thingjobs_broker.core.state import State
 
-_KEPT: Final = ("_appliers", "before_apply", "last_start")
-"""Who applies records, who watches, and what the clock goes by."""
+_KEPT: Final = ("before_apply", "last_start")
+"""Who watches, and what the clock goes by."""
 
 
 def state_cleared(state: State, record: StateCleared) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,7 +108,6 @@ class State:
         self.turnings: dict[str, Turning] = {}
         self.before_apply: Callable[[records.Record], None] | None = None
         """Who wants to look before a record changes anything: a snapshot that is being taken."""
-        self._appliers = self._appliers_by_kind()
 
     def holder(self, thing_name: str) -> Thing:
         """Return the thing, or what holds the executions of one that is gone; made anew if nothing does."""
@@ -117,40 +115,6 @@ class State:
         if found is None:
             found = self.departed[thing_name] = registry_records.departed(thing_name)
         return found
-
-    def _appliers_by_kind(self) -> dict[type[records.Record], Callable[[Any], None]]:
-        return {
-            records.ExecutionQueued: self._execution_queued,
-            records.ExecutionChanged: self._execution_changed,
-            records.ExecutionDeleted: self._execution_deleted,
-            records.ServiceStarted: self._service_started,
-            records.ClockStepped: self._clock_stepped,
-            records.StateCleared: partial(clearing.state_cleared, self),
-            records.JobCreated: partial(job_records.job_created, self),
-            records.JobChanged: partial(job_records.job_changed, self),
-            records.JobUpdated: partial(job_records.job_updated, self),
-            records.JobDeleted: partial(job_records.job_deleted, self),
-            records.RolloutAdvanced: partial(job_records.rollout_advanced, self),
-            records.TemplateCreated: self._template_created,
-            records.TemplateDeleted: self._template_deleted,
-            records.GroupTimeoutsChanged: partial(registry_records.group_timeouts_changed, self),
-            records.TagsChanged: partial(registry_records.tags_changed, self),
-            records.JobTurned: partial(job_records.job_turned, self),
-            records.TurnChanged: partial(job_records.turn_changed, self),
-            records.ThingCreated: partial(registry_records.thing_created, self),
-            records.ThingUpdated: partial(registry_records.thing_updated, self),
-            records.ThingDeleted: partial(registry_records.thing_deleted, self),
-            records.ThingGroupsChanged: partial(registry_records.thing_groups_changed, self),
-            records.ThingTypeCreated: partial(registry_records.thing_type_created, self),
-            records.ThingTypeChanged: partial(registry_records.thing_type_changed, self),
-            records.ThingTypeDeleted: partial(registry_records.thing_type_deleted, self),
-            records.GroupCreated: partial(registry_records.group_created, self),
-            records.GroupChanged: partial(registry_records.group_changed, self),
-            records.GroupDeleted: partial(registry_records.group_deleted, self),
-            records.GroupSwept: partial(registry_records.group_swept, self),
-            records.IndexingConfigured: partial(registry_records.indexing_configured, self),
-            records.EventsConfigured: partial(registry_records.events_configured, self),
-        }
 
     def execution(self, thing: Thing, job_id: str, execution_number: int | None = None) -> Execution | None:
         """Return the newest execution of a job on a thing, or the one with that number."""
@@ -165,7 +129,7 @@ class State:
         """Bring the state to what it is after `record`."""
         if self.before_apply is not None:
             self.before_apply(record)
-        self._appliers[type(record)](record)
+        self.APPLIERS[type(record)](self, record)
 
     def _execution_queued(self, record: records.ExecutionQueued) -> None:
         thing = self.things[record.thing_name]
@@ -378,6 +342,39 @@ class State:
             queue.in_progress_count += execution.status is JobExecutionStatus.IN_PROGRESS
             if deadline_ms := execution.deadline_ms:
                 self.timers.schedule(execution, deadline_ms)
+
+    APPLIERS: Final[dict[type[records.Record], Callable[[State, Any], None]]] = {
+        records.ExecutionQueued: _execution_queued,
+        records.ExecutionChanged: _execution_changed,
+        records.ExecutionDeleted: _execution_deleted,
+        records.ServiceStarted: _service_started,
+        records.ClockStepped: _clock_stepped,
+        records.StateCleared: clearing.state_cleared,
+        records.JobCreated: job_records.job_created,
+        records.JobChanged: job_records.job_changed,
+        records.JobUpdated: job_records.job_updated,
+        records.JobDeleted: job_records.job_deleted,
+        records.RolloutAdvanced: job_records.rollout_advanced,
+        records.TemplateCreated: _template_created,
+        records.TemplateDeleted: _template_deleted,
+        records.GroupTimeoutsChanged: registry_records.group_timeouts_changed,
+        records.TagsChanged: registry_records.tags_changed,
+        records.JobTurned: job_records.job_turned,
+        records.TurnChanged: job_records.turn_changed,
+        records.ThingCreated: registry_records.thing_created,
+        records.ThingUpdated: registry_records.thing_updated,
+        records.ThingDeleted: registry_records.thing_deleted,
+        records.ThingGroupsChanged: registry_records.thing_groups_changed,
+        records.ThingTypeCreated: registry_records.thing_type_created,
+        records.ThingTypeChanged: registry_records.thing_type_changed,
+        records.ThingTypeDeleted: registry_records.thing_type_deleted,
+        records.GroupCreated: registry_records.group_created,
+        records.GroupChanged: registry_records.group_changed,
+        records.GroupDeleted: registry_records.group_deleted,
+        records.GroupSwept: registry_records.group_swept,
+        records.IndexingConfigured: registry_records.indexing_configured,
+        records.EventsConfigured: registry_records.events_configured,
+    }
 
 
 def timeline_entries(timeline: bytes) -> list[tuple[int, str, str, Any, Any]]:

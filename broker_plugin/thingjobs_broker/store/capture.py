@@ -15,7 +15,7 @@ from thingjobs_broker.core import records
 from thingjobs_broker.store import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from thingjobs_broker.core.entities import Execution, Job
     from thingjobs_broker.core.state import State
@@ -56,6 +56,10 @@ class Capture:
     def next_slice(self) -> list[bytes] | None:
         """Return objects of the snapshot, None after the last of them. Takes about half a millisecond."""
         return next(self._slices, None)
+
+    def end(self) -> None:
+        """Capture nothing more. One that is not at its end points to itself, and would keep the state."""
+        self._slices.close()
 
     # What is about to change
 
@@ -108,7 +112,7 @@ class Capture:
 
     # Everything in its turn
 
-    def _sweep(self, header: bytes) -> Iterator[list[bytes]]:
+    def _sweep(self, header: bytes) -> Generator[list[bytes], None, None]:
         yield [header]
         for kind, table in rows.TABLES.items():
             entries = self._tables.pop(kind).items()

@@ -124,7 +124,7 @@ def test_a_service_that_restarts_all_the_time_answers_like_one_that_never_does(
 
 def test_every_kind_of_record_is_applied() -> None:
     """A kind without its method would stop a recovery."""
-    assert set(State()._appliers) == set(KINDS)
+    assert set(State.APPLIERS) == set(KINDS)
 
 
 def test_a_record_on_an_unknown_execution_stops_the_service() -> None:
