@@ -218,6 +218,14 @@ def test_a_bad_source_of_a_job_is_refused(members: dict[str, Any], expected: str
     assert picture(world.state) == before
 
 
+def test_a_managed_template_may_need_no_parameters() -> None:
+    """A26: what is optional and absent is the empty string, documentParameters as a whole too."""
+    world = World("T")
+    create(world, jobTemplateArn=REBOOT)
+    action = json.loads(world.control("GetJobDocument", jobId="J1")["document"])["steps"][0]["action"]
+    assert (action["input"]["path"], action["runAsUser"]) == ("", "")
+
+
 def test_managed_templates_are_listed_and_shown() -> None:
     """Control plane 1.4, 7.4."""
     world = World()

@@ -148,6 +148,7 @@ def test_the_longest_values_are_accepted() -> None:
     """Control plane 7.4, the published regexes."""
     check_parameters(named("AWS-Reboot"), {"runAsUser": "u" * 256, "pathToHandler": "p" * 4096})
     check_parameters(named("AWS-Install-Application"), {"packages": "p" * 30720})
+    check_parameters(named("AWS-Install-Application"), {"packages": "p"})
 
 
 def test_templates_are_found_by_name_and_by_arn() -> None:

@@ -190,7 +190,7 @@ def test_a_blank_query_is_an_invalid_request(text: str) -> None:
         ("thingName:[1 TO ]", "a bound"),
         ("thingName:1 TO 2]", "a term, not ']' at position 17"),
         ('thingName:"pump', "closing quote"),
-        ("bonn\\", "backslash"),
+        ("bonn\\", "escapes nothing"),
         *((f"a{character}b", "escaped") for character in "`@#%/';,"),
         ("thingname:x", "Unknown field 'thingname'"),
         ("attribute.site:x", "Unknown field"),
@@ -238,6 +238,13 @@ def test_limits_of_terms_are_exact() -> None:
     parse("thingName:* AND attributes.a:* AND *a")
     parse("(" * 20 + "a" + ")" * 20)
     parse("b" * 1000)
+
+
+def test_a_letter_that_grows_when_it_is_lowered_is_found_at_the_end() -> None:
+    """Control plane 1.9, "Matching": values are compared without regard to case, wildcard or none."""
+    thing = Indexed("x", shadows={"": {"reported": {"city": "Ab\u0130"}}})
+    for text in ("ab\u0130", "a*\u0130", "*b\u0130", "?b\u0130"):
+        assert parse(f"shadow.reported.city:{text}").matches(thing)
 
 
 def test_a_query_tells_its_fields() -> None:

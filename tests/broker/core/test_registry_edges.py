@@ -12,6 +12,7 @@ from tests.broker.core.test_dynamic_groups import IndexedWorld
 from tests.broker.core.test_registry_rules import ARN, INVALID, NOT_FOUND, refused
 from tests.broker.core.world import MINUTE_MS, only
 from thingjobs_broker.core import membership
+from thingjobs_broker.core.naming import Naming, group_of, thing_of
 from thingjobs_broker.core.ports import Rules
 
 
@@ -102,6 +103,67 @@ def test_a_query_that_changes_while_things_are_looked_for_begins_anew(
     world.advance(1000)
     assert world.members("D") == numbered(10)
     assert world.control("DescribeThingGroup", thingGroupName="D")["status"] == "ACTIVE"
+
+
+def test_a_query_may_look_at_a_group_that_comes_later() -> None:
+    """1.9, "Re-evaluation": of group membership too, be it that a new query finds all its things at once."""
+    world = IndexedWorld(*numbered(3))
+    world.dynamic("follows", "thingGroupNames:later")
+    world.dynamic("later", "thingName:T0000?")
+    world.advance(1000)
+    assert world.members("follows") == world.members("later") == numbered(3)
+    change = {"thingGroupName": "later", "thingGroupProperties": {}, "queryString": "thingName:*1"}
+    world.control("UpdateDynamicThingGroup", **change)
+    world.advance(1000)
+    assert world.members("follows") == ["T00001"]
+
+
+def test_deleted_groups_end_from_below_in_whatever_order_they_were_recovered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """1.8, DeleteThingGroup: a group whose members are yet to leave waits for those below it."""
+    monkeypatch.setattr(membership, "CHANGES_SLICE", 2)
+    world = GroupWorld(*numbered(9))
+    world.group("up")
+    world.group("below", *numbered(9), parent="up")
+    for name in ("below", "up"):
+        world.control("DeleteThingGroup", thingGroupName=name)
+    ids = list(world.state.groups_at_work)
+    assert len(ids) == 2
+    world.state.groups_at_work = {each: world.state.groups[each] for each in reversed(ids)}
+    world.advance(60_000)
+    assert (world.state.groups, world.state.group_members) == ({}, {})
+
+
+def test_those_who_are_yet_to_leave_another_group_are_no_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.5, "CreateJob targets": of deleted groups only those that had the name of the target count."""
+    monkeypatch.setattr(membership, "CHANGES_SLICE", 2)
+    world = GroupWorld("A", *numbered(9))
+    world.group("G", "A")
+    world.group("H", *numbered(9))
+    world.control("DeleteThingGroup", thingGroupName="H")
+    assert world.state.groups_at_work
+    world.create_job("J1", "G")
+    world.advance(MINUTE_MS)
+    assert [one and one.thing_name for one in world.job("J1").executions] == ["A"]
+
+
+def test_names_of_one_kind_are_none_of_the_other() -> None:
+    """1.5, "CreateJob targets": a thing and a group may have the same name."""
+    naming = Naming()
+    assert (group_of(naming.group_arn("N")), thing_of(naming.group_arn("N"))) == ("N", None)
+    assert (group_of(naming.thing_arn("N")), thing_of(naming.thing_arn("N"))) == (None, "N")
+
+
+def test_moto_compat_deletes_a_type_at_once() -> None:
+    """11.2: without five minutes of deprecation, but not while a thing has it."""
+    world = GroupWorld("T", rules=Rules(moto_compat=True))
+    world.control("CreateThingType", thingTypeName="pump")
+    world.control("UpdateThing", thingName="T", thingTypeName="pump")
+    assert refused(world, "DeleteThingType", thingTypeName="pump") == INVALID
+    world.control("UpdateThing", thingName="T", removeThingType=True)
+    world.control("DeleteThingType", thingTypeName="pump")
+    assert world.state.thing_types == {}
 
 
 def test_a_page_of_tags_is_followed_by_tags_of_the_same_resource() -> None:

@@ -247,6 +247,9 @@ def test_bad_properties_of_a_type(operation: str, properties: dict[str, Any]) ->
 def test_an_update_replaces_the_properties_that_are_given() -> None:
     """UpdateThingType."""
     world = World()
+    only_described = {"thingTypeDescription": "d"}
+    world.control("CreateThingType", thingTypeName="q", thingTypeProperties=only_described)
+    assert world.control("DescribeThingType", thingTypeName="q")["thingTypeProperties"] == only_described
     properties = {"thingTypeDescription": "d", "searchableAttributes": ["a"]}
     world.control("CreateThingType", thingTypeName="p", thingTypeProperties=properties)
     changed = {"searchableAttributes": ["b"]}
