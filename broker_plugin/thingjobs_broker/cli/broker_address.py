@@ -14,6 +14,9 @@ from thingjobs_protocol.topics import DEFAULT_ROOT
 
 DEFAULT_BROKER: Final = "mqtt://127.0.0.1:1883"
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
+CALLS_MAX: Final = 8
+"""How many calls a command makes at the same time; of more than ten aiomqtt warns on standard error."""
+
 PASSWORD_VARIABLE: Final = "THINGJOBS_PASSWORD"  # noqa: S105 - the name of the variable
 
 _ROOT: Final = re.compile(r"[^/+#\x00-\x1f]+")

@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from thingjobs_broker.cli.connection import CALLS_MAX
+from thingjobs_broker.cli.broker_address import CALLS_MAX
 from thingjobs_broker.cli.output import printable
 
 if TYPE_CHECKING:

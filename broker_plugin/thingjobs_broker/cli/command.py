@@ -3,7 +3,6 @@
 Every client command takes the same options after its own; every error becomes one line and an exit code.
 """
 
-import asyncio
 import errno
 import inspect
 import os
@@ -11,7 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -21,11 +20,13 @@ from thingjobs_broker.cli.broker_address import (
     BrokerAddress,
     broker_address,
 )
-from thingjobs_broker.cli.connection import Connection, connect
 from thingjobs_broker.cli.errors import CliError
 from thingjobs_broker.cli.exit_codes import ExitCode
 from thingjobs_broker.cli.output import Output, complain
 from thingjobs_protocol.topics import DEFAULT_ROOT
+
+if TYPE_CHECKING:
+    from thingjobs_broker.cli.connection import Connection
 
 TIMEOUT_SECONDS_MAX: Final = 3600.0
 _PANEL: Final = "Connection"
@@ -42,8 +43,10 @@ class Session:
     address: BrokerAddress
     output: Output
 
-    def connect(self) -> AbstractAsyncContextManager[Connection]:
+    def connect(self) -> "AbstractAsyncContextManager[Connection]":
         """Open the connection; local checks come before this."""
+        from thingjobs_broker.cli.connection import connect
+
         return connect(self.address)
 
 
@@ -120,6 +123,8 @@ def _drop_output() -> None:
 
 
 def _run(command: ClientCommand, own: dict[str, Any], common: dict[str, Any]) -> ExitCode | None:
+    import asyncio
+
     output = Output(as_json=common.pop("as_json", True))
     address = broker_address(
         common["broker"],

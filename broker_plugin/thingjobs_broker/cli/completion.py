@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +29,8 @@ def names_of(*kinds: str) -> Callable[[typer.Context, str], list[str]]:
     """Return a completer of the names of these kinds; the service looks for what begins so."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        import asyncio
+
         found: list[str] = []
         # Whatever is wrong, a prompt is no place to say so.
         with suppress(CliError, OSError, ValueError, KeyError, TimeoutError):
@@ -40,6 +41,8 @@ def names_of(*kinds: str) -> Callable[[typer.Context, str], list[str]]:
 
 
 async def _find(given: dict[str, Any], kinds: tuple[str, ...], prefix: str, found: list[str]) -> None:
+    import asyncio
+
     from thingjobs_broker.cli.connection import connect
 
     environ = os.environ

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 Reply = dict[str, Any]
 
-CALLS_MAX: Final = 8
-"""How many calls a command makes at the same time; of more than ten aiomqtt warns on standard error."""
-
 _OPERATION: Final = re.compile(r"[A-Za-z]{1,64}")
 # paho tells both MQTT 3.1.1 codes, bad user name or password and not authorized, by their names of MQTT 5.
 _LOGIN_REFUSED: Final = frozenset({4, 5, 134, 135})

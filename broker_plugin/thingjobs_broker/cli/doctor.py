@@ -9,7 +9,6 @@ import typer
 from rich.text import Text
 
 from thingjobs_broker.cli.command import Session, client_command
-from thingjobs_broker.cli.connection import tls_context
 from thingjobs_broker.cli.errors import UsageError
 from thingjobs_broker.cli.exit_codes import ExitCode
 from thingjobs_broker.cli.files import read_password
@@ -83,7 +82,7 @@ async def doctor(
         key_file=device_key_file,
     )
     for address in (session.address, login.address if login else session.address):
-        tls_context(address)  # files that cannot be used are the caller's mistake, not a finding
+        _check_files(address)
     found = []
     case = Case(session.address, login, Path(data_dir) if data_dir else None)
     async with contextlib.aclosing(examine(case)) as findings:
@@ -95,6 +94,13 @@ async def doctor(
     if session.output.as_json:
         session.output.document({"ok": well, "checks": [dataclasses.asdict(finding) for finding in found]})
     return ExitCode.OK if well else ExitCode.NOT_SUCCEEDED
+
+
+def _check_files(address: "BrokerAddress") -> None:
+    """Refuse files that cannot be used: they are the caller's mistake, not a finding."""
+    from thingjobs_broker.cli.connection import tls_context
+
+    tls_context(address)
 
 
 def _device_login(

@@ -1,15 +1,12 @@
 """`thingjobs events`: job and execution events as they come, through restarts of the broker."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
-import aiomqtt
 import typer
 
 from thingjobs_broker.cli.command import Session, client_command
-from thingjobs_broker.cli.connection import Connection, logged_in
 from thingjobs_broker.cli.errors import UnreachableError, UsageError
 from thingjobs_broker.cli.options import completed_job, completed_thing
 from thingjobs_broker.cli.output import Output, clock_time, complain, printable, status, thing_name
@@ -63,6 +60,12 @@ async def events(
 
 async def _events(session: Session, job: str | None) -> AsyncIterator[Mapping[str, Any]]:
     """Yield events for ever. The first connection must succeed."""
+    import asyncio
+
+    import aiomqtt
+
+    from thingjobs_broker.cli.connection import Connection, logged_in
+
     delay_seconds, connected_before, complaint = RECONNECT_SECONDS_MIN, False, ""
     root = session.address.topic_root
     while True:

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thingjobs_broker.cli import grammar
 from thingjobs_broker.cli.command import Session, client_command
-from thingjobs_broker.cli.connection import Connection
 from thingjobs_broker.cli.errors import RefusedError, UsageError
 from thingjobs_broker.cli.files import read_text
 from thingjobs_broker.cli.options import GroupName, Limit, completed_group
 from thingjobs_broker.cli.output import Output, moment, printable
+
+if TYPE_CHECKING:
+    from thingjobs_broker.cli.connection import Connection
 
 
 class IndexingMode(StrEnum):
@@ -264,7 +266,7 @@ def _names(things: list[str] | None, file: str | None) -> list[str]:
     return names
 
 
-def _members(connection: Connection, name: str, limit: int | None, *, recursive: bool) -> Any:
+def _members(connection: "Connection", name: str, limit: int | None, *, recursive: bool) -> Any:
     return connection.pages(
         "ListThingsInThingGroup", "things", limit, thingGroupName=name, recursive=recursive
     )

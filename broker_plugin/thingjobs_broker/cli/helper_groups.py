@@ -6,11 +6,10 @@ before. Since a thing may be in ten groups only, whoever makes such a group clea
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from thingjobs_broker.cli.connection import CALLS_MAX
+from thingjobs_broker.cli.broker_address import CALLS_MAX
 from thingjobs_broker.cli.errors import CliError, RefusedError, UsageError
 from thingjobs_broker.cli.output import printable
 from thingjobs_protocol.limits import TARGETS_MAX
@@ -85,6 +84,8 @@ async def _fill(
     connection: Connection, name: str, things: Iterable[str], advance: Callable[[], None]
 ) -> list[str]:
     """Add the things; return those that are in as many groups as they may be. Raises as `targets_for`."""
+    import asyncio
+
     waiting = iter(things)
     left_out: list[str] = []
 

@@ -4,13 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from thingjobs_broker.cli import watch as watching
 from thingjobs_broker.cli.command import Session, client_command
 from thingjobs_broker.cli.errors import UsageError
 from thingjobs_broker.cli.exit_codes import ExitCode
 from thingjobs_broker.cli.job_options import CHANGEABLE, Given, configurations
 from thingjobs_broker.cli.job_retry import RetryOnly, retried
-from thingjobs_broker.cli.jobs import WATCH_SECONDS
+from thingjobs_broker.cli.jobs import followed
 from thingjobs_broker.cli.options import Force, JobId
 from thingjobs_broker.cli.output import printable, write
 
@@ -140,4 +139,4 @@ async def retry(
         (session.output.json_line if then_watch else session.output.document)(reply)
     else:
         session.output.line(f"job {printable(reply['jobId'])} created for {count} thing{'s' * (count > 1)}")
-    return await watching.watch(session, reply["jobId"], WATCH_SECONDS) if then_watch else None
+    return await followed(session, reply["jobId"]) if then_watch else None

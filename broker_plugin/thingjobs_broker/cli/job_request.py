@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import secrets
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +28,8 @@ Request = dict[str, Any]
 
 def new_job_id() -> str:
     """Return an id from the time, so that it sorts, with a random end, so that it is not taken."""
+    import secrets
+
     return f"job-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
@@ -175,6 +175,8 @@ async def _group_name(connection: Connection, job_id: str, *, is_kept: bool) -> 
 
 async def _dynamic_group(connection: Connection, name: str, query: str) -> str:
     """Make the group, and wait until everybody is in it: a snapshot is of those who are there."""
+    import asyncio
+
     reply = await connection.call("CreateDynamicThingGroup", thingGroupName=name, queryString=query)
     status = "BUILDING"
     while status == "BUILDING":

@@ -1,13 +1,10 @@
 """`thingjobs job`: create, preview, list, show and watch jobs."""
 
-import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thingjobs_broker.cli import watch as watching
 from thingjobs_broker.cli.command import Session, client_command
-from thingjobs_broker.cli.connection import Connection
 from thingjobs_broker.cli.errors import RefusedError
 from thingjobs_broker.cli.executions import show_execution
 from thingjobs_broker.cli.exit_codes import ExitCode
@@ -28,6 +25,9 @@ from thingjobs_broker.cli.output import (
 from thingjobs_broker.cli.preview_display import show_preview
 from thingjobs_broker.cli.previewed import previewed
 from thingjobs_protocol.status import JobStatus
+
+if TYPE_CHECKING:
+    from thingjobs_broker.cli.connection import Connection
 
 app = typer.Typer(no_args_is_help=True, help="Create jobs, watch them run, change and cancel them.")
 
@@ -79,7 +79,7 @@ async def create(
         if request["targets"][0].rpartition("/")[2] == PREFIX + reply["jobId"]:
             names = "all things that the query finds"
         session.output.line(f"job {printable(reply['jobId'])} created for {names}")
-    return await watching.watch(session, reply["jobId"], WATCH_SECONDS) if then_watch else None
+    return await followed(session, reply["jobId"]) if then_watch else None
 
 
 @client_command(
@@ -196,15 +196,24 @@ async def watch(
     ] = WATCH_SECONDS,
 ) -> ExitCode:
     """Follow a job until it ends. Exits with 0 when every thing succeeded, with 1 otherwise."""
-    return await watching.watch(session, job_id, interval_seconds)
+    return await followed(session, job_id, interval_seconds)
 
 
-async def _execution(connection: Connection, job_id: str, summary: dict[str, Any]) -> dict[str, Any]:
+async def followed(session: Session, job_id: str, interval_seconds: float = WATCH_SECONDS) -> ExitCode:
+    """Follow a job until it ends; return what a watch exits with."""
+    from thingjobs_broker.cli.watch import watch as follow
+
+    return await follow(session, job_id, interval_seconds)
+
+
+async def _execution(connection: "Connection", job_id: str, summary: dict[str, Any]) -> dict[str, Any]:
     key = {
         "jobId": job_id,
         "thingName": summary["thingArn"].rpartition("/")[2],
         "executionNumber": summary["jobExecutionSummary"]["executionNumber"],
     }
+    import asyncio
+
     described, told = await asyncio.gather(
         connection.call("DescribeJobExecution", **key), connection.call("DescribeTimeline", **key)
     )

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -64,6 +63,8 @@ app.add_typer(store.app, name="store")
 
 def _show_version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
         end(lambda: write(f"thingjobs {version('thingjobs')}\n"))
 
 

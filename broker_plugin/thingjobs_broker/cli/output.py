@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -98,6 +97,8 @@ class Output:
         if self.as_json or not console.is_terminal or console.no_color or total < total_min:
             yield lambda _count: None
             return
+        from rich.progress import Progress
+
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task(printable(what), total=total)
             yield lambda count: bar.advance(task, count)

@@ -1,6 +1,6 @@
 """`thingjobs serve`: finds the settings and hands over to the server, which serves beside a broker."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -18,8 +18,6 @@ from thingjobs_broker.cli.options import (
     MotoCompat,
     TestClock,
 )
-from thingjobs_broker.cli.settings import find_settings
-from thingjobs_broker.config import SidecarSettings
 
 _EXAMPLES: Final = (
     "thingjobs serve --config thingjobs-setup/service/serve.toml",
@@ -101,10 +99,15 @@ def serve(
         "json_logs": json_logs,
         "test_clock": test_clock,
     }
-    end(lambda: _serve(find_settings(SidecarSettings, flags, config)))
+    end(lambda: _serve(flags, config))
 
 
-def _serve(settings: SidecarSettings) -> ExitCode:
+def _serve(flags: dict[str, Any], config: str | None) -> ExitCode:
+    from thingjobs_broker.cli.settings import find_settings
+    from thingjobs_broker.config import SidecarSettings
+
+    settings = find_settings(SidecarSettings, flags, config)
+    # Large, and of no use where a setting is wrong.
     from thingjobs_broker import server
 
     return ExitCode.OK if server.run_sidecar(settings) == 0 else ExitCode.NOT_STARTED

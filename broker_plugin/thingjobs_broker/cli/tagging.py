@@ -1,14 +1,16 @@
 """`thingjobs tag`: tags of jobs, templates and groups, which are named by kind and name or by ARN."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from thingjobs_broker.cli import grammar
 from thingjobs_broker.cli.command import Session, client_command
-from thingjobs_broker.cli.connection import Connection
 from thingjobs_broker.cli.errors import UsageError
 from thingjobs_broker.cli.output import printable
+
+if TYPE_CHECKING:
+    from thingjobs_broker.cli.connection import Connection
 
 app = typer.Typer(no_args_is_help=True, help="Tag jobs, templates, groups and types.")
 
@@ -80,7 +82,7 @@ def _check(resource: str) -> None:
         raise UsageError(f"{resource!r} is no resource; expected {kinds} or an ARN")
 
 
-async def _arn(connection: Connection, resource: str) -> str:
+async def _arn(connection: "Connection", resource: str) -> str:
     if resource.startswith("arn:"):
         return resource
     kind, _, name = resource.partition("/")

@@ -1,18 +1,20 @@
 """`thingjobs thing`: the registry's things, and what they belong to."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from thingjobs_broker.cli import grammar
 from thingjobs_broker.cli.command import Session, client_command
-from thingjobs_broker.cli.connection import Connection
 from thingjobs_broker.cli.errors import UsageError
 from thingjobs_broker.cli.job_request import search
 from thingjobs_broker.cli.options import Limit, ThingName, completed_group, completed_type
 from thingjobs_broker.cli.output import Output, printable
 from thingjobs_broker.cli.why import connection_of
+
+if TYPE_CHECKING:
+    from thingjobs_broker.cli.connection import Connection
 
 app = typer.Typer(no_args_is_help=True, help="Register things, find, change and delete them.")
 
@@ -185,7 +187,7 @@ async def groups(session: Session, name: ThingName) -> None:
     session.output.table(("GROUP",), rows, empty="no groups")
 
 
-async def _groups(connection: Connection, name: str) -> list[dict[str, Any]]:
+async def _groups(connection: "Connection", name: str) -> list[dict[str, Any]]:
     pages = connection.pages("ListThingGroupsForThing", "thingGroups", None, thingName=name)
     return [each async for each in pages]
 

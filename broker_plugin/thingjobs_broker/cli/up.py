@@ -1,6 +1,6 @@
 """`thingjobs up`: finds the settings and hands over to the server."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -18,8 +18,6 @@ from thingjobs_broker.cli.options import (
     MotoCompat,
     TestClock,
 )
-from thingjobs_broker.cli.settings import find_settings
-from thingjobs_broker.config import Settings
 
 _EXAMPLES: Final = (
     "thingjobs up --anonymous",
@@ -82,10 +80,15 @@ def up(
         "json_logs": json_logs,
         "test_clock": test_clock,
     }
-    end(lambda: _serve(find_settings(Settings, flags, config)))
+    end(lambda: _serve(flags, config))
 
 
-def _serve(settings: Settings) -> ExitCode:
+def _serve(flags: dict[str, Any], config: str | None) -> ExitCode:
+    from thingjobs_broker.cli.settings import find_settings
+    from thingjobs_broker.config import Settings
+
+    settings = find_settings(Settings, flags, config)
+    # Large, and of no use where a setting is wrong.
     from thingjobs_broker import server
 
     return ExitCode.OK if server.run(settings) == 0 else ExitCode.NOT_STARTED

@@ -81,3 +81,12 @@ def test_a_closed_standard_output_is_no_fault(command: str) -> None:
     result = subprocess.run(shell, shell=True, stderr=subprocess.PIPE, text=True, check=False, timeout=60)  # noqa: S602
     assert "Traceback" not in result.stderr
     assert (result.returncode == 0) == (not result.stderr) == command.startswith("--")
+
+
+def test_help_does_not_load_what_only_commands_need() -> None:
+    """Whoever asks for help is not kept waiting for a connection's libraries, settings and version."""
+    heavy = {"aiomqtt", "asyncio", "importlib.metadata", "rich.progress", "ssl", "thingjobs_broker.config"}
+    program = f"import atexit, sys; atexit.register(lambda: print({heavy} & set(sys.modules))); {PROGRAM}"
+    result = started(program, "--help")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "set()"
