@@ -24,6 +24,7 @@ def check_registry(state: State) -> None:
         key: sorted(found) for key, found in members.items()
     }
     assert set(state.group_members) <= set(state.groups)
+    assert all(state.group_children.values())
     alive = [group for group in state.groups.values() if groups.is_alive(group)]
     assert state.group_ids == {group.group_name: group.group_id for group in alive}
     assert set(state.groups_at_work) == {

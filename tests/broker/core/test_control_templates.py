@@ -195,6 +195,7 @@ def test_v17_a_managed_template_checks_and_escapes_its_parameters() -> None:
     ("members", "expected"),
     [
         ({"jobTemplateArn": REBOOT, "document": "{}"}, INVALID),
+        ({"jobTemplateArn": REBOOT, "documentSource": "s3://a/b"}, INVALID),
         ({"jobTemplateArn": REBOOT, "documentParameters": {"x": "y"}}, INVALID),
         ({"jobTemplateArn": REBOOT.replace("1.0", "2.0")}, NOT_FOUND),
         ({"jobTemplateArn": f"{ARN}jobtemplate/none"}, NOT_FOUND),

@@ -273,6 +273,18 @@ def test_a_snapshot_that_was_rolled_out_keeps_no_account_of_its_groups() -> None
     assert (world.job("J1").barred, world.job("J1").owed) == (set(), {})
 
 
+def test_a_deleted_execution_does_not_come_back_to_who_leaves() -> None:
+    """A31, 2.5: who leaves a SNAPSHOT's group stays in it, but with what it had."""
+    world = GroupWorld("A", "B", "C")
+    world.group("G", "A", "B", "C")
+    world.create_job("J1", "G", jobExecutionsRolloutConfig={"maximumPerMinute": 1})
+    world.control("DeleteJobExecution", jobId="J1", thingName="A", executionNumber=1)
+    world.leave("A", "G")
+    assert world.job("J1").owed == {}
+    world.advance(5 * MINUTE_MS)
+    assert [one and one.thing_name for one in world.job("J1").executions] == [None, "B", "C"]
+
+
 def test_who_joined_too_late_and_left_is_barred_from_nothing() -> None:
     """Control plane 2.5: of a SNAPSHOT nothing is kept about things that are in no target."""
     world = GroupWorld("A", "B", "N")

@@ -10,7 +10,7 @@ from tests.broker.core.groups import GroupWorld, numbered
 from tests.broker.core.world import only
 from thingjobs_broker.core import histories
 from thingjobs_broker.core.paging import token_of
-from thingjobs_broker.core.records import GroupCreated, JobCreated, ThingTypeCreated
+from thingjobs_broker.core.records import GroupCreated, JobCreated, ThingGroupsChanged, ThingTypeCreated
 
 ARN = "arn:aws:iot:local:000000000000:"
 
@@ -34,6 +34,29 @@ def test_pages_of_members_are_the_members(size: int) -> None:
     world.group("G", *numbered(5))
     found = list(pages(world, "ListThingsInThingGroup", thingGroupName="G", maxResults=size))
     assert found == [numbered(5)[first : first + size] for first in range(0, 5, size)]
+
+
+@pytest.mark.parametrize(
+    ("operation", "members"),
+    [
+        ("ListThings", {}),
+        ("ListThingTypes", {}),
+        ("ListThingGroups", {}),
+        ("ListThingGroups", {"recursive": False}),
+        ("ListThingsInThingGroup", {"thingGroupName": "T00000"}),
+        ("ListJobTemplates", {}),
+    ],
+)
+def test_a_page_has_50_entries_where_nobody_says_how_many(operation: str, members: dict[str, Any]) -> None:
+    """Control plane 1.6, A21."""
+    world = GroupWorld(*numbered(51))
+    for name in numbered(51):
+        world.group(name)
+        world.control("CreateThingType", thingTypeName=name)
+        world.control("CreateJobTemplate", jobTemplateId=name, description="d", document="{}")
+    for name in numbered(51):
+        world.put(ThingGroupsChanged(name, world.now_ms, "test", ["id-of-T00000"], []))
+    assert [len(page) for page in pages(world, operation, **members)] == [50, 1]
 
 
 def forest() -> GroupWorld:

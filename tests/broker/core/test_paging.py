@@ -1,6 +1,7 @@
 """Pages of lists that grow and shrink between two calls: nothing twice, nothing skipped."""
 
 import zlib
+from collections.abc import Iterator
 
 import hypothesis
 import hypothesis.strategies as st
@@ -105,6 +106,32 @@ def test_a_token_of_somebody_else_is_refused(token: str) -> None:
     with pytest.raises(InvalidRequestError, match="nextToken") as refusal:
         page([1, 2, 3], next_token=token, max_results=1)
     assert len(refusal.value.message) < 150
+
+
+def behind(place: paging.Place) -> Iterator[tuple[paging.Place, int]]:
+    """The entries 0 to 9, each at the place of its number."""
+    first = place[0] + 1 if place else 0
+    return (((number,), number) for number in range(first, 10))
+
+
+def test_a_filter_bounds_the_looks_of_an_ordered_list_too() -> None:
+    """Control plane 1.6: an empty page has a token while there is more, and no token when nothing is left."""
+    found: list[tuple[list[int], bool]] = []
+    token = None
+    while not found or token is not None:
+        part, token = paging.page_in_order(
+            behind, next_token=token, max_results=2, keep=lambda number: number in (1, 5, 6), looks_max=4
+        )
+        found.append((part, token is not None))
+    assert found == [([1], True), ([5, 6], True), ([], False)]
+
+
+def test_what_is_filtered_out_makes_no_further_page() -> None:
+    """Control plane 1.6, "Tokens": absent on the last page, be it that more lies behind it."""
+    part, token = paging.page_in_order(
+        behind, next_token=None, max_results=2, keep=lambda number: number in (1, 5)
+    )
+    assert (part, token) == ([1, 5], None)
 
 
 def test_a_token_belongs_to_its_kind_of_list() -> None:

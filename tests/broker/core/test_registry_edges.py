@@ -155,6 +155,15 @@ def test_names_of_one_kind_are_none_of_the_other() -> None:
     assert (group_of(naming.thing_arn("N")), thing_of(naming.thing_arn("N"))) == (None, "N")
 
 
+def test_moto_compat_leaves_a_source_unread() -> None:
+    """11.2: what moto's suite names as documentSource lies nowhere; it is shown as it was given."""
+    world = GroupWorld("T", rules=Rules(moto_compat=True))
+    world.create_job("J1", "T", document=None, documentSource="s3://bucket/none")
+    shown = world.control("DescribeJob", jobId="J1")
+    assert shown["documentSource"] == "s3://bucket/none"
+    assert world.control("GetJobDocument", jobId="J1") == {"document": ""}
+
+
 def test_moto_compat_deletes_a_type_at_once() -> None:
     """11.2: without five minutes of deprecation, but not while a thing has it."""
     world = GroupWorld("T", rules=Rules(moto_compat=True))
