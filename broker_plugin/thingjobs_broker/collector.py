@@ -6,9 +6,8 @@ alone from then on; what is let go is freed all the same, but for what points in
 (tests/broker/front/test_departed.py); for what else may, a collection looks at everything now and then.
 """
 
+import asyncio
 import gc
-import time
-from collections.abc import Callable
 from typing import Final
 
 EVERYTHING_AFTER_SECONDS: Final = 24 * 3600.0
@@ -23,32 +22,40 @@ _USUAL: Final = gc.get_threshold()
 class Collector:
     """The way the collector goes between `start` and `stop`; more than one in a process are as one."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._thawed_at = now()
+    def __init__(self) -> None:
+        self._timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Leave alone what there is."""
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_USUAL[:2], _OLD_AFTER)
-        gc.callbacks.append(self._collected)
+        if not _at_work:
+            gc.callbacks.append(_collected)
+            gc.set_threshold(*_USUAL[:2], _OLD_AFTER)
+        _at_work.add(self)
+        self._look_at_everything(loop)
 
     def stop(self) -> None:
-        """Let the collector look at everything again, if it was started."""
-        if self._collected not in gc.callbacks:
+        """Let the collector look at everything again, if it was started and is the last."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self not in _at_work:
             return
-        gc.callbacks.remove(self._collected)
-        gc.set_threshold(*_USUAL)
-        gc.unfreeze()
-
-    def _collected(self, phase: str, info: dict[str, int]) -> None:
-        if phase != "stop" or info["generation"] != 2:
-            return
-        now = self._now()
-        if now - self._thawed_at < EVERYTHING_AFTER_SECONDS:
-            gc.freeze()
-        else:
-            # The next full one.
+        _at_work.remove(self)
+        if not _at_work:
+            gc.callbacks.remove(_collected)
+            gc.set_threshold(*_USUAL)
             gc.unfreeze()
-            self._thawed_at = now
+
+    def _look_at_everything(self, loop: asyncio.AbstractEventLoop) -> None:
+        gc.unfreeze()
+        gc.collect()
+        # Python's next full one comes only after a quarter of what this one has found: nothing.
+        gc.collect()
+        self._timer = loop.call_later(EVERYTHING_AFTER_SECONDS, self._look_at_everything, loop)
+
+
+_at_work: Final[set[Collector]] = set()
+
+
+def _collected(phase: str, info: dict[str, int]) -> None:
+    if phase == "stop" and info["generation"] == 2:
+        gc.freeze()

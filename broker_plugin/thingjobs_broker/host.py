@@ -107,6 +107,7 @@ class ServiceHost:
         """
         _check(self._settings)
         await asyncio.to_thread(self._open_store)
+        self._collector.start(asyncio.get_running_loop())
 
     def start(self, publisher: Publisher) -> None:
         """Run the service; what fell due while it was down is published soon."""
@@ -248,11 +249,11 @@ class ServiceHost:
 
     async def release(self) -> None:
         """Take a last snapshot, so that the next start is quick, and let go of the disk."""
+        self._collector.stop()
         if self._store is not None:
             await asyncio.to_thread(self._close_store, self._store)
         if self._lock is not None:
             self._lock.release()
-        self._collector.stop()
 
     def _close_store(self, store: Store) -> None:
         state = self._state_at_end
@@ -325,7 +326,6 @@ class ServiceHost:
         store = Store(self.files, data_dir, reserve_bytes=self._settings.disk_reserve_bytes)
         self._store = store
         self._state = store.load()
-        self._collector.start()
         log.info(
             "The state is recovered",
             action="recovered",
