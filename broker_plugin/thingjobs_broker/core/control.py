@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 Reply = dict[str, Any]
 
 _has_long_number: Final = re.compile(rb"[0-9]{19}").search
+_REGEX: Final = re.compile(r"Expected `str` matching regex '\^(.*)\\\\Z'")
+"""How msgspec says that a text has not the form it must have."""
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -191,7 +193,8 @@ def decode(operation: str, payload: bytes, *, like_moto: bool = False) -> tuple[
     except UnicodeDecodeError as error:
         message = f"{operation}: the payload is not UTF-8: byte {error.start} cannot be decoded"
     except msgspec.ValidationError as error:
-        message = f"{operation}: {str(error).replace('`$.', '`')}"
+        said = _REGEX.sub(r"Expected text of the form \1", str(error))
+        message = f"{operation}: {said.replace('`$.', '`')}"
     except msgspec.DecodeError as error:
         message = f"{operation}: the payload is not JSON: {error}"
     except RecursionError:

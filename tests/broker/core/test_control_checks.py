@@ -180,3 +180,22 @@ def test_a_template_has_no_more_windows_than_a_job_may_take() -> None:
     assert "maintenanceWindows" in answer["message"]
     world.state.templates["t"].options["maintenanceWindows"] = windows[:20]
     world.control("CreateJob", **request)
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "message"),
+    [
+        (
+            "CreateThing",
+            {"thingName": "g\u00e4teway"},
+            "CreateThing: Expected text of the form [a-zA-Z0-9:_-]{1,128} - at `thingName`",
+        ),
+        ("DescribeJob", {"jobId": 3}, "DescribeJob: Expected `str`, got `int` - at `jobId`"),
+    ],
+)
+def test_a_name_of_the_wrong_form_is_told_in_plain_words(
+    operation: str, request_: dict[str, Any], message: str
+) -> None:
+    """What is expected and where, without the library's marks around it."""
+    answer = only(World("T").call(operation, request_))
+    assert (answer["code"], answer["message"]) == ("InvalidRequestException", message)
