@@ -84,7 +84,7 @@ async def list_executions(
     session: Session,
     job_id: Annotated[
         str | None,
-        typer.Argument(metavar="[JOB_ID]", help="Of this job.", autocompletion=completed_job),
+        typer.Argument(metavar="JOB_ID", help="Of this job.", autocompletion=completed_job),
     ] = None,
     thing: Annotated[
         str | None,

@@ -213,7 +213,7 @@ async def index(
     session: Session,
     mode: Annotated[
         IndexingMode | None,
-        typer.Argument(metavar="[OFF|REGISTRY]", case_sensitive=False, help="What can be searched."),
+        typer.Argument(metavar="OFF|REGISTRY", case_sensitive=False, help="What can be searched."),
     ] = None,
     connectivity: Annotated[
         bool, typer.Option("--connectivity", help="Also who is connected, in the embedded broker.")

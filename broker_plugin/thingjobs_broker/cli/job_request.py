@@ -88,16 +88,25 @@ async def template_arn(connection: Connection, name: str) -> str:
     """Return the ARN of a template: of one's own by its id, or of a managed one by its name."""
     if name.startswith("arn:"):
         return name
-    own, _, version = name.partition(":")
+    found = await described_template(connection, name)
+    return str(found.get("jobTemplateArn") or found["templateArn"])
+
+
+async def described_template(connection: Connection, name: str) -> Request:
+    """Return a template: one's own by its id, or a managed one by its name, or as NAME:VERSION.
+
+    Raises:
+        RefusedError: there is neither.
+
+    """
+    managed, _, version = name.partition(":")
     if not version:
         with _unless_missing():
-            reply = await connection.call("DescribeJobTemplate", jobTemplateId=name)
-            return str(reply["jobTemplateArn"])
+            return await connection.call("DescribeJobTemplate", jobTemplateId=name)
     with _unless_missing():
-        reply = await connection.call(
-            "DescribeManagedJobTemplate", templateName=own, templateVersion=version or None
+        return await connection.call(
+            "DescribeManagedJobTemplate", templateName=managed, templateVersion=version or None
         )
-        return str(reply["templateArn"])
     raise RefusedError(
         NOT_FOUND, f"no template, own or managed, has the name {name!r}; see thingjobs template list"
     )

@@ -49,6 +49,9 @@ LONG_COUNT_MIN: Final = 200
 LONG_BYTES_MIN: Final = 4 * 1024 * 1024
 """Of a store; less is read in a moment."""
 
+LAST_COLUMN_MIN: Final = 16
+"""Where less is left for it, rows are written as lines, which the terminal wraps."""
+
 _NOT_A_TERMINAL_COLUMNS: Final = 10_000
 _LINE_BREAKS: Final = {ord("\n"): " ", ord("\t"): " "}
 _AGES: Final = ((60, 1, "s"), (3600, 60, "min"), (48 * 3600, 3600, "h"), (float("inf"), 86_400, "d"))
@@ -125,12 +128,21 @@ class Output:
         self.columns(((Text(name, "dim"), value) for name, value in pairs.items() if value), indent=indent)
 
     def columns(self, rows: Iterable[Sequence[str | Text]], *, indent: int = 2) -> None:
-        """Write rows in columns without headings."""
+        """Write rows in columns without headings; nothing is cut off, however narrow the terminal is."""
+        cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+        if not cells:
+            return
+        fixed = sum(2 + max(row[n].cell_len for row in cells) for n in range(len(cells[0]) - 1))
+        if self.console.width - indent - fixed < LAST_COLUMN_MIN:
+            for row in cells:
+                self.line(" " * indent, Text("  ").join(row))
+            return
         table = Table.grid(padding=(0, 2, 0, 0))
-        for row in rows:
+        for number in range(len(cells[0])):
+            table.add_column(no_wrap=number < len(cells[0]) - 1, overflow="fold")
+        for row in cells:
             table.add_row(*row)
-        if table.row_count:
-            self._print(Padding.indent(table, indent))
+        self._print(Padding.indent(table, indent))
 
     def _print(self, what: RenderableType) -> None:
         """Write without the blanks that fill the last column."""

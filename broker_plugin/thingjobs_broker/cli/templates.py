@@ -7,8 +7,9 @@ import typer
 
 from thingjobs_broker.cli import grammar, job_options
 from thingjobs_broker.cli.command import Session, client_command
-from thingjobs_broker.cli.errors import RefusedError, UsageError
+from thingjobs_broker.cli.errors import UsageError
 from thingjobs_broker.cli.job_options import TEMPLATE_OPTIONS, Given
+from thingjobs_broker.cli.job_request import described_template
 from thingjobs_broker.cli.job_settings import settings_of
 from thingjobs_broker.cli.options import Limit, completed_job, completed_template
 from thingjobs_broker.cli.output import Output, moment, printable, write
@@ -100,12 +101,7 @@ async def list_templates(session: Session, limit: Limit = None) -> None:
 async def show(session: Session, name: TemplateName) -> None:
     """Show a template: settings, parameters and document."""
     async with session.connect() as connection:
-        try:
-            template = await connection.call("DescribeJobTemplate", jobTemplateId=name)
-        except RefusedError as error:
-            if error.code != "ResourceNotFoundException":
-                raise
-            template = await connection.call("DescribeManagedJobTemplate", templateName=name)
+        template = await described_template(connection, name)
         if session.output.as_json:
             session.output.document(template)
         else:

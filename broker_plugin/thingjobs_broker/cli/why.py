@@ -27,7 +27,7 @@ async def why(
     job_id: Annotated[
         str | None,
         typer.Argument(
-            metavar="[JOB_ID]", help="One job; without it, all that waits.", autocompletion=completed_job
+            metavar="JOB_ID", help="One job; without it, all that waits.", autocompletion=completed_job
         ),
     ] = None,
 ) -> None:

@@ -1,5 +1,6 @@
 """Every command has help with examples, the connection options and `--json`; the help has the exit codes."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -136,3 +137,11 @@ def test_the_version_is_shown() -> None:
     done = CliRunner().invoke(app, ["--version"])
     assert done.exit_code == 0
     assert done.output.startswith("thingjobs 0.")
+
+
+@pytest.mark.parametrize("command", ["why", "execution list", "group index"])
+def test_what_may_be_left_out_stands_in_one_pair_of_brackets(command: str) -> None:
+    """`[JOB_ID]`, as in every manual."""
+    shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"}).output
+    assert "[[" not in shown
+    assert re.search(r"Usage: .* \[(JOB_ID|OFF\|REGISTRY)\]", shown)

@@ -143,3 +143,29 @@ def test_a_bar_is_for_people_who_look(
     assert shown.out == ""
     assert ("reading the store" in shown.err) is is_shown
     assert ("50%" in shown.err) is is_shown
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 120])
+def test_no_width_cuts_anything_off(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A narrow terminal wraps; times and names of a timeline stay readable and whole."""
+    output = Output(as_json=False)
+    monkeypatch.setattr(output.console, "_width", width)
+    rows = [
+        ("2026-11-23T01:21:19+00:00", "QUEUED", "by thingjobs-cli-f874754da3f6"),
+        ("2026-11-23T01:23:32+00:00", "IN_PROGRESS", "by device"),
+    ]
+    output.columns(rows)
+    shown = capsys.readouterr().out
+    assert "\u2026" not in shown
+    for time_, state, who in rows:
+        assert time_ in shown
+        assert state in shown
+        assert who in "".join(line.strip() for line in shown.splitlines()).replace("bything", "by thing")
+
+
+def test_columns_without_rows_are_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """No empty line either."""
+    Output(as_json=False).columns([])
+    assert capsys.readouterr().out == ""
