@@ -235,6 +235,8 @@ def test_managed_templates_are_listed_and_shown() -> None:
     page = world.control("ListManagedJobTemplates", maxResults=3)
     rest = world.control("ListManagedJobTemplates", nextToken=page["nextToken"])
     assert page["managedJobTemplates"] + rest["managedJobTemplates"] == listed
+    # Absent, never null (1.1).
+    assert "nextToken" not in rest
     one = world.control("ListManagedJobTemplates", templateName="AWS-Reboot")["managedJobTemplates"]
     assert [template["templateArn"] for template in one] == [REBOOT]
     shown = world.control("DescribeManagedJobTemplate", templateName="AWS-Reboot", templateVersion="1.0")

@@ -264,6 +264,9 @@ def test_search_finds_things_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
         sizes.append(len(answer["things"]))
         token = answer.get("nextToken", "")
     assert sizes == [3, 4, 2]
+    token = world.control("SearchIndex", queryString="thingName:T0000?")["nextToken"]
+    other = {"queryString": "thingName:T*", "nextToken": token}
+    assert refused(world, "SearchIndex", **other)[0] == "InvalidRequest"
     assert refused(world, "SearchIndex", queryString="thingName:[a TO")[0] == "InvalidQuery"
     assert refused(world, "SearchIndex", queryString=" ")[0] == "InvalidRequest"
 
