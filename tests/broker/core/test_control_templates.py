@@ -237,6 +237,8 @@ def test_managed_templates_are_listed_and_shown() -> None:
     assert page["managedJobTemplates"] + rest["managedJobTemplates"] == listed
     # Absent, never null (1.1).
     assert "nextToken" not in rest
+    other = {"templateName": "AWS-Reboot", "nextToken": page["nextToken"]}
+    assert code(world.call("ListManagedJobTemplates", other)) == INVALID
     one = world.control("ListManagedJobTemplates", templateName="AWS-Reboot")["managedJobTemplates"]
     assert [template["templateArn"] for template in one] == [REBOOT]
     shown = world.control("DescribeManagedJobTemplate", templateName="AWS-Reboot", templateVersion="1.0")

@@ -140,6 +140,10 @@ def test_event_configurations_tell_when_they_were_changed() -> None:
     found = shown["eventConfigurations"]
     assert (found["JOB"], found["THING"]) == ({"Enabled": False}, {"Enabled": True})
     assert found["JOB_EXECUTION"] == {"Enabled": True}
+    # Absent is false, as in AWS's model.
+    world.control("UpdateEventConfigurations", eventConfigurations={"JOB_EXECUTION": {}})
+    shown = world.control("DescribeEventConfigurations")["eventConfigurations"]
+    assert shown["JOB_EXECUTION"] == {"Enabled": False}
 
 
 def test_the_endpoints_are_told_by_type() -> None:

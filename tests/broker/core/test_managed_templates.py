@@ -41,6 +41,7 @@ def test_an_arn_without_a_version_names_the_default_one() -> None:
     for given in (versioned, versioned.removesuffix("1.0"), versioned.removesuffix(":1.0")):
         assert by_arn(given, "local") is named("AWS-Reboot")
     assert by_arn(versioned.replace("1.0", "1"), "local") is None
+    assert by_arn("AWS-Reboot:1.0", "local") is None
 
 
 def required(template: ManagedTemplate) -> dict[str, str]:

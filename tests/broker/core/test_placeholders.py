@@ -210,9 +210,12 @@ def test_a_presigned_url_needs_a_role() -> None:
 
 
 def test_parameters_belong_to_managed_templates() -> None:
-    """Control plane 7.2, the row of parameter."""
-    with pytest.raises(InvalidRequestError, match="managed templates"):
-        at_creation(document(placeholder("parameter", "x")), parameters=None, has_role=True)
+    """Control plane 7.2, the row of parameter; a value is not looked at for further ones."""
+    given = document(placeholder("parameter", "x"))
+    with pytest.raises(InvalidRequestError, match=r"in the job document; .* managed templates"):
+        at_creation(given, parameters=None, has_role=True)
+    with pytest.raises(InvalidRequestError, match=r"in a value of documentParameters; "):
+        at_creation(given, parameters={"x": placeholder("parameter", "y")}, has_role=True)
 
 
 def test_parameters_are_put_in_at_creation() -> None:

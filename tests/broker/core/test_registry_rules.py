@@ -247,6 +247,8 @@ def test_bad_properties_of_a_type(operation: str, properties: dict[str, Any]) ->
 def test_an_update_replaces_the_properties_that_are_given() -> None:
     """UpdateThingType."""
     world = World()
+    world.control("CreateThingType", thingTypeName="plain")
+    assert world.control("DescribeThingType", thingTypeName="plain")["thingTypeProperties"] == {}
     only_described = {"thingTypeDescription": "d"}
     world.control("CreateThingType", thingTypeName="q", thingTypeProperties=only_described)
     assert world.control("DescribeThingType", thingTypeName="q")["thingTypeProperties"] == only_described
