@@ -139,6 +139,7 @@ class Snapshotter:
             raise _AbandonedError("the state is being recovered")
         if not self._store.has_room_for_snapshot(use_reserve=not self._runner.is_writable):
             raise _AbandonedError("the disk has no room for it beside the reserve")
+        self._store.part_journal_at(position)
         capture = Capture(state)
         state.before_apply = capture.before
         try:

@@ -52,6 +52,8 @@ async def test_a_snapshot_taken_under_load_is_the_state_at_its_position(
         assert rig.store.snapshot_bytes > 0
         (position,) = snapshots(rig)
         assert position < rig.runner.commits.position
+        # Requests went on meanwhile, but the journal is parted exactly there.
+        assert rig.disk.list_names(rig.disk.root / "journal")[-1] == f"{position + 1:020d}.log"
         recovered = on_disk(rig.disk)
         assert picture(recovered) == picture(rig.state)
         check_consistency(recovered)

@@ -17,14 +17,16 @@ import typer
 from thingjobs_broker.cli.command import end, examples_epilog
 from thingjobs_broker.cli.errors import LocalFileError
 from thingjobs_broker.cli.exit_codes import ExitCode
-from thingjobs_broker.cli.output import Output, printable
+from thingjobs_broker.cli.output import Output, clock_time, printable
 
 if TYPE_CHECKING:
     from thingjobs_broker.core.state import State
     from thingjobs_broker.store.examine import Examination
+    from thingjobs_broker.store.loss import Loss
     from thingjobs_broker.store.repair import Cut
 
 STANDARD_STREAM: Final = "-"
+_SINGULAR: Final = {"entries": "entry"}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,7 +66,8 @@ def repair(
 ) -> None:
     """Cut off what is damaged, so that a service can start from what is left.
 
-    What follows damage in the journal is lost, because it may build on what is damaged.
+    What follows damage in the journal is lost, because it may build on what is damaged; damage before the
+    newest snapshot costs nothing. How many entries are lost, and since when, is said before.
     Every file that loses something is copied to the directory repair-TIME in the data directory before.
     """
     end(lambda: _repair(Path(data_dir), Output(as_json=as_json), yes=yes))
@@ -138,7 +141,9 @@ def _repair(data_dir: Path, output: Output, *, yes: bool) -> ExitCode:
             for cut in wanted.cuts:
                 output.line(printable(_cut_sentence(cut)))
             if wanted.begin_anew:
-                output.line(f"begin a new journal with entry {wanted.position + 1}")
+                output.line(f"begin a new segment with entry {wanted.position + 1}")
+            if wanted.loss is not None:
+                output.line(f"lost: {_loss_in_words(wanted.loss)}")
         # Said before it is done, in this order.
         if wanted.is_needed and yes:
             try:
@@ -157,6 +162,7 @@ def _repair(data_dir: Path, output: Output, *, yes: bool) -> ExitCode:
                 "cuts": [
                     {"file": str(cut.path), "offset": cut.offset, "reason": cut.reason} for cut in wanted.cuts
                 ],
+                "lost": _loss(wanted.loss),
                 "copies": str(aside) if done else None,
             }
         )
@@ -298,7 +304,7 @@ def _in_words(state: "State") -> str:
 
 
 def _counted(count: int, what: str) -> str:
-    return f"{count} {what.removesuffix('s') if count == 1 else what}"
+    return f"{count} {_SINGULAR.get(what, what.removesuffix('s')) if count == 1 else what}"
 
 
 def _tell(output: Output, what: str, state: "State") -> None:
@@ -311,6 +317,26 @@ def _tell(output: Output, what: str, state: "State") -> None:
 def _cut_sentence(cut: "Cut") -> str:
     what = f"cut {cut.path} at offset {cut.offset}" if cut.offset is not None else f"set {cut.path} aside"
     return f"{what}: {cut.reason}"
+
+
+def _loss_in_words(lost: "Loss") -> str:
+    if not lost.entries:
+        what = "no entry" if lost.is_exact else "whatever there was"
+        return f"{what} behind entry {lost.first - 1}"
+    count = f"{'' if lost.is_exact else 'at least '}{_counted(lost.entries, 'entries')}"
+    since = f", all since {clock_time(lost.since_ms / 1000)}" if lost.since_ms else ""
+    return f"{count} from entry {lost.first} on{since}"
+
+
+def _loss(lost: "Loss | None") -> dict[str, Any] | None:
+    if lost is None:
+        return None
+    return {
+        "fromPosition": lost.first,
+        "entries": lost.entries,
+        "isExact": lost.is_exact,
+        "since": lost.since_ms / 1000 if lost.since_ms else None,
+    }
 
 
 def _show_examination(output: Output, data_dir: Path, found: "Examination") -> None:
@@ -337,6 +363,8 @@ def _show_examination(output: Output, data_dir: Path, found: "Examination") -> N
         output.line(
             printable(f"a service would not start from {data_dir}; `{command}` says what it would cut")
         )
+        if found.loss is not None:
+            output.line(f"a repair would lose {_loss_in_words(found.loss)}")
 
 
 def _examination(data_dir: Path, found: "Examination") -> dict[str, Any]:
@@ -348,6 +376,7 @@ def _examination(data_dir: Path, found: "Examination") -> dict[str, Any]:
         "spareProblem": str(found.spare_problem) if found.spare_problem else None,
         "position": found.position,
         "segments": found.segments,
+        "lost": _loss(found.loss),
         "tornTailBytes": found.torn_tail.bytes_cut if found.torn_tail else 0,
         "snapshots": [
             {"file": str(snapshot.path), "position": snapshot.position, "damage": snapshot.damage}

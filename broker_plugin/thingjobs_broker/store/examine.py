@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from thingjobs_broker.store.errors import StoreError
 from thingjobs_broker.store.journal import Journal, segments_in
 from thingjobs_broker.store.recover import recover
+from thingjobs_broker.store.repair import plan
 from thingjobs_broker.store.snapshot import find_damage, positions, snapshot_path
 from thingjobs_broker.store.store import JOURNAL, SNAPSHOTS
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from thingjobs_broker.core.state import State
     from thingjobs_broker.store.files import Files
+    from thingjobs_broker.store.loss import Loss
     from thingjobs_broker.store.segment import TornTail
 
 
@@ -30,8 +32,9 @@ class Examination(NamedTuple):
     """The findings.
 
     `problem` is why a start would be refused, None when it would not; then `state` is what it would serve and
-    `position` that of its newest entry. `spare_problem` is damage in what only a fall back to an older
-    snapshot would need. A torn tail is no damage: a start cuts it off.
+    `position` that of its newest entry; else `loss` is what a repair would lose, where one is possible.
+    `spare_problem` is damage in what only a fall back to an older snapshot would need. A torn tail is no
+    damage: a start cuts it off.
     """
 
     snapshots: list[SnapshotFound]
@@ -41,6 +44,7 @@ class Examination(NamedTuple):
     spare_problem: StoreError | None
     state: State | None
     position: int
+    loss: Loss | None
 
     @property
     def is_sound(self) -> bool:
@@ -91,7 +95,15 @@ def examine(files: Files, data_dir: Path) -> Examination:
         spare_problem,
         state,
         journal.last_position if journal else 0,
+        _loss(files, data_dir) if problem else None,
     )
+
+
+def _loss(files: Files, data_dir: Path) -> Loss | None:
+    try:
+        return plan(files, data_dir).loss
+    except StoreError:
+        return None
 
 
 def _read_all(journal: Journal) -> StoreError | None:

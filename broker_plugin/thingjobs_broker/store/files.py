@@ -54,6 +54,9 @@ class Files(Protocol):
     def read(self, path: Path, offset: int = 0, bytes_max: int | None = None) -> bytes:
         """Return up to `bytes_max` bytes (None: all) from `offset`; fewer only at the end of the file."""
 
+    def size_bytes(self, path: Path) -> int:
+        """Return the size of `path`."""
+
     def rename(self, path: Path, target: Path) -> None:
         """Give `path` the name `target`, replacing what had it. Durable only after `sync_directory`."""
 
@@ -124,6 +127,10 @@ class OsFiles:
         with path.open("rb") as file:
             file.seek(offset)
             return file.read(bytes_max)
+
+    def size_bytes(self, path: Path) -> int:
+        """See `Files.size_bytes`."""
+        return path.stat().st_size
 
     def rename(self, path: Path, target: Path) -> None:
         """See `Files.rename`."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # All integers are little-endian. The header's layout is for ever; the version speaks of what follows it.
 # The marker is random for each segment: it finds the next frame after a damaged one, and a client cannot
 # forge a frame inside a record's payload. A frame of no records is a seal: all before it had been synced.
+# With a body, the position u64 that the next segment begins with, it ends the segment: that one exists.
 
 MAGIC = b"thingjnl"
 FORMAT_VERSION = 1
@@ -33,6 +34,7 @@ BODY_BYTES_MAX = RECORD_BYTES_MAX + LENGTH_BYTES
 _HEADER = Struct("<8sIQ4s")
 _FRAME = Struct("<4sIII")
 _CRC = Struct("<I")
+_NEXT = Struct("<Q")
 # The checksum covers the frame from here: its own length and count, and the body.
 _CHECKED_FROM = MARKER_BYTES + _CRC.size
 HEADER_BYTES = _HEADER.size + _CRC.size
@@ -72,6 +74,20 @@ def encode_frame(payloads: Sequence[bytes], marker: bytes) -> bytes:
     return marker + _CRC.pack(crc32(checked)) + checked
 
 
+def encode_end(next_position: int, marker: bytes) -> bytes:
+    """Return the frame that ends a segment: the next one begins with `next_position`."""
+    checked = pack("<II", _NEXT.size, 0) + _NEXT.pack(next_position)
+    return marker + _CRC.pack(crc32(checked)) + checked
+
+
+def decode_end(data: bytes, offset: int) -> int | None:
+    """Return what the next segment begins with, if the whole frame at `offset` ends this one, else None."""
+    _, _, length, count = _FRAME.unpack_from(data, offset)
+    if count or length != _NEXT.size:
+        return None
+    return int(_NEXT.unpack_from(data, offset + FRAME_HEADER_BYTES)[0])
+
+
 def read_frames(data: bytes, marker: bytes, offset: int = HEADER_BYTES) -> Iterator[tuple[int, list[bytes]]]:
     """Yield (end offset, records) of each frame from `offset` on; stop before the first that is not whole."""
     view = memoryview(data)
@@ -90,6 +106,17 @@ def find_frame(data: bytes, marker: bytes, offset: int) -> int | None:
             return offset
         offset += 1
     return None
+
+
+def declared_count(data: bytes, marker: bytes, offset: int, end: int) -> int | None:
+    """Return how many records the frame at `offset`, which is not whole, says it has; None if it is not to be
+    believed, because it does not end at `end`.
+    """
+    if end - offset < FRAME_HEADER_BYTES:
+        return None
+    found_marker, _, length, count = _FRAME.unpack_from(data, offset)
+    ends_there = offset + FRAME_HEADER_BYTES + length == end
+    return count if found_marker == marker and ends_there and count * LENGTH_BYTES <= length else None
 
 
 def describe_damage(data: bytes, marker: bytes, offset: int) -> tuple[str, str]:

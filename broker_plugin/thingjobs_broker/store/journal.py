@@ -22,17 +22,21 @@ from thingjobs_broker.store.segment import (
     SegmentWriter,
     TornTail,
     is_room,
+    next_segment,
     read_segment,
     scan_last_segment,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from thingjobs_broker.store.files import Files
 
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
+SPARE_SEGMENTS = 1000
+"""So many that no snapshot needs are kept at most, however small they are."""
+
 POSITION_MAX = 2**64 - 1
 _SEGMENT_NAME = re.compile(r"(\d{20})\.log")
 
@@ -69,6 +73,7 @@ class Journal:
         self._whole_bytes: int | None = None
         self._failure: tuple[Path, OSError] | None = None
         self._last_position = 0
+        self._segment_end = 0
         self.torn_tail: TornTail | None = None
 
     @classmethod
@@ -125,6 +130,8 @@ class Journal:
         path = journal._path(first)
         data = journal._read(path)
         scan = scan_last_segment(path, data, first)
+        if scan is None:
+            journal._check_torn_creation(data)
         whole_bytes, records = (scan.end, scan.records) if scan else (0, 0)
         journal._last_position = first + records - 1
         if scan is None:
@@ -164,14 +171,11 @@ class Journal:
         segments = self._segments[bisect_right(self._segments, from_position) - 1 :]
         for first, next_first in pairwise([*segments, self._last_position + 1]):
             path, position = self._path(first), first
-            for payloads in read_segment(path, self._read(path), first):
+            for payloads in read_segment(path, self._read(path), first, next_first - first):
                 for payload in payloads:
                     if position >= from_position:
                         yield position, payload
                     position += 1
-            if position != next_first:
-                expected, found = f"{next_first - first} records", f"{position - first}"
-                raise JournalCorrupt(path, None, expected, found)
 
     def _read(self, path: Path) -> bytes:
         # Of the segment that takes appends only what is durable: a failed append may stand behind it.
@@ -186,26 +190,44 @@ class Journal:
     def append(self, payloads: Sequence[bytes]) -> int:
         """Append `payloads` in order, sync once, and return the position of the last; all are durable then.
 
-        A crash keeps all of them or none; of more than 16 MiB, which are synced 16 MiB at a time, a prefix.
-        Raises RecordTooLarge, before anything is written, for a payload over RECORD_BYTES_MAX. After
-        JournalFailed a restart may or may not find them. An empty sequence writes nothing.
+        A crash keeps all of them or none, and a prefix of those that are synced in pieces: 16 MiB at a time,
+        and up to the end of a segment (`end_segment_at`). Raises RecordTooLarge, before anything is written,
+        for a payload over RECORD_BYTES_MAX. After JournalFailed a restart may or may not find them. An empty
+        sequence writes nothing.
         """
         writer = self._usable_writer()
-        for frame_payloads in _split(payloads):
+        before_end = max(self._segment_end - self._last_position, 0)
+        for frame_payloads in [*_split(payloads[:before_end]), *_split(payloads[before_end:])]:
             # Rotating now and not after the sync, so that a full disk cannot fail an append that is durable.
-            if writer.size_bytes >= self._segment_bytes_max and self._last_position >= self._segments[-1]:
-                writer = self._rotate(writer)
+            writer = self._rotated_if_due(writer)
             with self._poisoning(writer.path):
                 writer.append(frame_payloads)
             self._last_position += len(frame_payloads)
         return self._last_position
 
-    def remove_before(self, position: int) -> None:
+    def end_segment_at(self, position: int) -> None:
+        """Let the record after `position` begin a segment, unless it is there already; the last call counts.
+
+        Nothing changes on the disk before the next `append` or `begin_segment`. Allowed on any thread, as
+        long as no record after `position` has been given to `append`.
+        """
+        self._segment_end = position
+
+    def begin_segment(self) -> None:
+        """Begin the segment that the next record would begin."""
+        self._rotated_if_due(self._usable_writer())
+
+    def remove_before(self, position: int, *, in_bulk: bool = False) -> None:
         """Remove the segments all of whose records are before `position`; never the last segment.
+
+        `in_bulk` not before they are many, or have the size that one may have: until then they stay to fall
+        back on, where all snapshots are damaged and this is the journal from its beginning.
 
         Oldest first, each removal durable before the next, so that a crash leaves no gap. A failure here
         does not poison the journal.
         """
+        if in_bulk and not self._is_much_before(position):
+            return
         while len(self._segments) > 1 and self._segments[1] <= position:
             path = self._path(self._segments[0])
             with _naming(path):
@@ -214,6 +236,20 @@ class Journal:
                     self._files.remove(path)
                 self._files.sync_directory(self._directory)
             del self._segments[0]
+
+    def _is_much_before(self, position: int) -> bool:
+        spare = self._segments[: max(bisect_right(self._segments, position) - 1, 0)]
+        paths = map(self._path, spare)
+        with _naming(self._directory):
+            return len(spare) >= SPARE_SEGMENTS or self._size_bytes(paths) >= self._segment_bytes_max
+
+    def _size_bytes(self, paths: Iterable[Path]) -> int:
+        size_bytes = 0
+        for path in paths:
+            # Gone already when only the sync failed the last time.
+            with suppress(FileNotFoundError):
+                size_bytes += self._files.size_bytes(path)
+        return size_bytes
 
     def close(self) -> None:
         """Seal and close; a poisoned journal is only closed. Never raises JournalFailed; may be repeated.
@@ -265,6 +301,7 @@ class Journal:
             data = self._files.read(path) if self._segments else b""
             scan = scan_last_segment(path, data, first, records_max)
             if scan is None:
+                self._check_torn_creation(data)
                 # A creation cut short, or the very first: it holds no record.
                 self._writer = SegmentWriter.create(
                     self._files, path, first, self._new_marker(), self._room_bytes
@@ -278,6 +315,13 @@ class Journal:
         if not is_room(data, kept_bytes):
             self._report_torn(TornTail(path, kept_bytes, len(data) - kept_bytes))
 
+    def _check_torn_creation(self, data: bytes) -> None:
+        """Raise JournalCorrupt where the last segment, of no more than `data`, was on the disk once."""
+        if len(self._segments) > 1:
+            before, last = map(self._path, self._segments[-2:])
+            if next_segment(self._read(before)) is not None:
+                raise JournalCorrupt(last, 0, "the header of a segment", data.hex() or "no bytes")
+
     def _report_torn(self, torn: TornTail) -> None:
         self.torn_tail = torn
         logger.warning(
@@ -289,11 +333,21 @@ class Journal:
             last_position=self._last_position,
         )
 
+    def _rotated_if_due(self, writer: SegmentWriter) -> SegmentWriter:
+        is_full = writer.size_bytes >= self._segment_bytes_max or self._last_position == self._segment_end
+        return self._rotate(writer) if is_full and self._last_position >= self._segments[-1] else writer
+
     def _rotate(self, full: SegmentWriter) -> SegmentWriter:
         first = self._last_position + 1
         path = self._path(first)
         with self._poisoning(path):
             writer = SegmentWriter.create(self._files, path, first, self._new_marker(), self._room_bytes)
+        try:
+            with self._poisoning(full.path):
+                full.end(first)
+        except JournalFailed:
+            writer.close()
+            raise
         self._writer = writer
         self._segments.append(first)
         with suppress(OSError):

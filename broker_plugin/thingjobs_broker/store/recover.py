@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 
 class Recovered(NamedTuple):
-    """A state, the size of the snapshot it began with (0: none), and that of the entries after it."""
+    """A state, position and size of the snapshot it began with (0: none), and the size of what followed."""
 
     state: State
+    snapshot_position: int
     snapshot_bytes: int
     replayed_bytes: int
 
@@ -46,7 +47,7 @@ def recover(files: Files, snapshots: Path, journal: Journal, *, read_only: bool 
         state = restore(snapshot.objects) if snapshot else State()
         first = snapshot.position + 1 if snapshot else 1
         replayed_bytes = replay(state, journal.replay(first), snapshots.parent)
-    return Recovered(state, snapshot.size_bytes if snapshot else 0, replayed_bytes)
+    return Recovered(state, first - 1, snapshot.size_bytes if snapshot else 0, replayed_bytes)
 
 
 def replay(state: State, entries: Iterable[tuple[int, bytes]], data_dir: Path) -> int:

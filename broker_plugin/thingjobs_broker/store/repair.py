@@ -6,6 +6,7 @@ damage. Whatever is cut or set aside is copied before.
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,15 +16,16 @@ from thingjobs_broker.store.errors import FormatUnsupported, JournalContradicts,
 from thingjobs_broker.store.framing import (
     FORMAT_VERSION,
     HEADER_BYTES,
+    MARKER_BYTES,
     decode_header,
     describe_damage,
-    find_frame,
     read_frames,
 )
-from thingjobs_broker.store.journal import Journal, segment_path, segments_in
+from thingjobs_broker.store.journal import segment_path, segments_in
+from thingjobs_broker.store.loss import Loss, stood_in
 from thingjobs_broker.store.recover import replay
 from thingjobs_broker.store.restore import restore
-from thingjobs_broker.store.segment import is_room
+from thingjobs_broker.store.segment import SegmentWriter, is_room, is_torn, next_segment
 from thingjobs_broker.store.snapshot import find_damage, newest_valid, positions, snapshot_path
 from thingjobs_broker.store.store import JOURNAL, SNAPSHOTS
 
@@ -52,13 +54,14 @@ class Cut(NamedTuple):
 class Plan(NamedTuple):
     """What a repair would do, without having done it.
 
-    Entries up to `position` are kept. `begin_anew` says that a journal has to begin after it, because nothing
-    is left of the present one that would connect with the snapshot.
+    Entries up to `position` are kept, `loss` is what is not (None: all are). `begin_anew` says that a segment
+    has to begin after it, because the one that held what follows goes or is gone.
     """
 
     cuts: list[Cut]
     position: int
     begin_anew: bool
+    loss: Loss | None
 
     @property
     def is_needed(self) -> bool:
@@ -98,15 +101,21 @@ def plan(files: Files, data_dir: Path) -> Plan:
         )
     begin_anew = position < base
     if begin_anew:
-        reason = f"does not connect with the snapshot of entry {base}; its entries after that are lost"
+        reason = f"does not connect with the snapshot of entry {base}"
         cuts += [Cut(segment_path(directory, first), None, reason) for first in segments]
     elif damage is not None:
         reason = f"{damage.reason}; entries from {position + 1} on are lost"
-        cuts.append(Cut(segment_path(directory, damage.first_position), damage.offset or None, reason))
-        begin_anew = not damage.offset and damage.first_position == segments[0]
+        if damage.first_position in segments:
+            cuts.append(Cut(segment_path(directory, damage.first_position), damage.offset or None, reason))
+        begin_anew = not damage.offset
         later = [first for first in segments if first > damage.first_position]
         cuts += [Cut(segment_path(directory, first), None, "follows the damage") for first in later]
-    return Plan(cuts, max(position, base), begin_anew)
+    if damage is None and not begin_anew:
+        return Plan(cuts, position, begin_anew=False, loss=None)
+    newest, is_exact = _newest(files, directory, segments, position, damage)
+    kept = max(position, base)
+    lost = Loss(kept + 1, max(newest - kept, 0), is_exact and newest >= kept, state.last_at_ms)
+    return Plan(cuts, kept, begin_anew, lost)
 
 
 def carry_out(files: Files, data_dir: Path, wanted: Plan, aside: Path) -> None:
@@ -144,7 +153,20 @@ def carry_out(files: Files, data_dir: Path, wanted: Plan, aside: Path) -> None:
                 file.close()
         files.sync_directory(cut.path.parent)
     if wanted.begin_anew:
-        Journal.open(files, data_dir / JOURNAL, first_position=wanted.position + 1).close()
+        _begin_segment(files, data_dir / JOURNAL, wanted.position + 1)
+
+
+def _newest(
+    files: Files, directory: Path, segments: list[int], position: int, damage: _Damage | None
+) -> tuple[int, bool]:
+    """Return the position of the newest entry there was, and whether that is exact or at least so much."""
+    if not segments or (damage is not None and damage.first_position > segments[-1]):
+        return position, False
+    last = segments[-1]
+    is_there = damage is not None and damage.first_position == last
+    before, offset = (position, damage.offset) if damage is not None and is_there else (last - 1, 0)
+    entries, is_exact = stood_in(files.read(segment_path(directory, last)), last, offset)
+    return before + entries, is_exact
 
 
 def _damaged_snapshots(files: Files, directory: Path) -> list[Cut]:
@@ -155,6 +177,12 @@ def _damaged_snapshots(files: Files, directory: Path) -> list[Cut]:
         if damage is not None:
             cuts.append(Cut(path, None, f"the snapshot is damaged: {damage}"))
     return cuts
+
+
+def _begin_segment(files: Files, directory: Path, first: int) -> None:
+    files.make_directory(directory)
+    files.sync_directory(directory.parent)
+    SegmentWriter.create(files, segment_path(directory, first), first, os.urandom(MARKER_BYTES)).close()
 
 
 def _copy(files: Files, path: Path, target: Path) -> None:
@@ -182,22 +210,25 @@ class _Walk:
         self._next = segments[begin] if segments else 1
         if self._next > self._base + 1:
             return 0, None
-        for first in segments[begin:]:
+        for index, first in enumerate(segments[begin:], begin):
             if first != self._next:
                 reason = f"expected entry {self._next}, found a segment that begins with {first}"
                 return self._next - 1, _Damage(first, 0, reason)
-            damage = self._through(first, is_last=first == segments[-1])
+            damage = self._through(segments, index)
             if damage is not None:
                 return self._next - 1, damage
         return self._next - 1, None
 
-    def _through(self, first: int, *, is_last: bool) -> _Damage | None:
+    def _through(self, segments: list[int], index: int) -> _Damage | None:
+        first = segments[index]
+        is_last = first == segments[-1]
         path = segment_path(self._directory, first)
         data = self._files.read(path)
         header = decode_header(data)
         if header is None:
-            is_torn = is_last and len(data) <= HEADER_BYTES
-            return None if is_torn else _Damage(first, 0, "the header of the segment is damaged")
+            was_begun = len(data) > HEADER_BYTES or (index and self._is_ended(segments[index - 1]))
+            is_torn_creation = is_last and not was_begun
+            return None if is_torn_creation else _Damage(first, 0, "the header of the segment is damaged")
         if header.version != FORMAT_VERSION:
             raise FormatUnsupported(path, header.version, FORMAT_VERSION)
         if header.first_position != first:
@@ -212,7 +243,12 @@ class _Walk:
                 return _Damage(first, offset, str(error).partition(";")[0])
             self._next += len(payloads)
             offset = end
-        if is_room(data, offset) or (is_last and find_frame(data, header.marker, offset + 1) is None):
-            return None
+        has_all = is_last or self._next == segments[index + 1]
+        if is_room(data, offset) or (has_all and is_torn(data, header.marker, offset)):
+            is_missing = is_last and next_segment(data) is not None
+            return _Damage(self._next, 0, "the segment after it is missing") if is_missing else None
         expected, found = describe_damage(data, header.marker, offset)
         return _Damage(first, offset, f"expected {expected}, found {found}")
+
+    def _is_ended(self, first: int) -> bool:
+        return next_segment(self._files.read(segment_path(self._directory, first))) is not None

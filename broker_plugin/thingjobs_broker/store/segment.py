@@ -12,8 +12,10 @@ from thingjobs_broker.store.errors import FormatUnsupported, JournalCorrupt
 from thingjobs_broker.store.framing import (
     FORMAT_VERSION,
     HEADER_BYTES,
+    decode_end,
     decode_header,
     describe_damage,
+    encode_end,
     encode_frame,
     encode_header,
     find_frame,
@@ -30,13 +32,18 @@ if TYPE_CHECKING:
 # again before anything is written behind it. So:
 #
 # 1. A damaged frame with a whole one after it was synced once: corruption, however small. Refuse. So is any
-#    damage in a segment that is not the last, since a segment is begun only after the one before was synced.
+#    damage in a segment that is not the last, since a segment is begun only after the one before was synced;
+#    but for what is torn of the frame that ends it, which is written after the next one was begun. Without
+#    that frame all records are there or their number does not fit.
 # 2. A damaged frame with nothing whole after it is what a power cut leaves of the one append that had not
 #    returned (any mix of its sectors, zeros included). Nobody was told of it: cut it, whole, and say so.
 # 3. Not decidable from the file: a last frame damaged after it was synced looks like 2, and so does damage
 #    from some frame to the end of the file. A seal (an empty frame) therefore ends the journal at a clean
 #    stop: then every record has a whole frame behind it, and only the seal itself can pass for torn. After a
 #    crash the doubt remains for the last append alone.
+#
+# 4. A segment's end says that the next one is there, on disk, before it takes records: a next one that is
+#    missing, or has no header, was not torn but lost.
 #
 # Zeros behind the last frame are room: written ahead, so that a sync has only data to write and no new size,
 # which on ext4 takes a commit of its journal as well. They mean nothing.
@@ -129,14 +136,21 @@ class SegmentWriter:
 
     def append(self, payloads: Sequence[bytes]) -> None:
         """Write one frame of `payloads` and sync it. After an OSError the segment takes no more appends."""
-        frame = encode_frame(payloads, self._marker)
+        self._write(encode_frame(payloads, self._marker), make_room=bool(payloads))
+        self._sealed = not payloads
+
+    def end(self, next_position: int) -> None:
+        """Say on disk that the segment follows which begins with `next_position`, and is on disk already."""
+        self._write(encode_end(next_position, self._marker), make_room=False)
+        self._sealed = True
+
+    def _write(self, frame: bytes, *, make_room: bool) -> None:
         end = self.size_bytes + len(frame)
         self._file.write(frame, self.size_bytes)
-        if end > self._room_end and payloads:
+        if end > self._room_end and make_room:
             self._make_room(end)
         self._file.sync_data()
         self.size_bytes = end
-        self._sealed = not payloads
 
     def _make_room(self, begin: int) -> None:
         # A disk that has none left says so when a frame needs it.
@@ -180,21 +194,41 @@ def scan_last_segment(
     if following is not None:
         expected, found = describe_damage(data, marker, end)
         raise JournalCorrupt(path, end, expected, f"{found} (a whole frame follows at offset {following})")
+    next_position = decode_end(data, last_frame) if last_frame else None
+    if next_position is not None:
+        raise JournalCorrupt(path, last_frame, f"a segment that begins with entry {next_position}", "none")
     return SegmentScan(marker, records, last_frame, end, sealed)
 
 
-def read_segment(path: Path, data: bytes, first_position: int) -> Iterator[list[bytes]]:
-    """Yield the records of each frame in `data`, the content of `path`.
+def read_segment(path: Path, data: bytes, first_position: int, count: int) -> Iterator[list[bytes]]:
+    """Yield the records of each frame in `data`, the content of `path`: `count` of them, or it is damaged.
 
     Raises JournalCorrupt, FormatUnsupported.
     """
     marker = _check_header(path, data, first_position)
-    end = HEADER_BYTES
+    end, records = HEADER_BYTES, 0
     for frame_end, payloads in read_frames(data, marker):
         yield payloads
         end = frame_end
-    if not is_room(data, end):
+        records += len(payloads)
+    if not (is_room(data, end) or (records == count and is_torn(data, marker, end))):
         raise JournalCorrupt(path, end, *describe_damage(data, marker, end))
+    if records != count:
+        raise JournalCorrupt(path, None, f"{count} records", str(records))
+
+
+def next_segment(data: bytes) -> int | None:
+    """Return what the segment begins with that `data`, the content of one, says to follow, or None."""
+    header = decode_header(data)
+    begin = end = HEADER_BYTES
+    for frame_end, _ in read_frames(data, header.marker) if header else ():
+        begin, end = end, frame_end
+    return decode_end(data, begin) if begin < end else None
+
+
+def is_torn(data: bytes, marker: bytes, end: int) -> bool:
+    """Tell whether nothing whole stands in `data` behind `end`, that of the last whole frame."""
+    return find_frame(data, marker, end + 1) is None
 
 
 def is_room(data: bytes, begin: int) -> bool:

@@ -61,6 +61,8 @@ class Store:
         found = recover(self._files, self._snapshots, self._journal, read_only=read_only)
         self.replayed_bytes = found.replayed_bytes
         self.snapshot_bytes = found.snapshot_bytes
+        # In case that the process before died between the snapshot and the end of the segment.
+        self._journal.end_segment_at(found.snapshot_position)
         return found.state
 
     # Entries
@@ -129,6 +131,14 @@ class Store:
         except OSError:
             return False
 
+    def part_journal_at(self, position: int) -> None:
+        """Keep what a snapshot of `position` makes useless in other files than what it needs after it.
+
+        Then damage to the one cannot cost the other, and a start need not read it. To be called before any
+        entry after `position` is given to `append`; allowed on another thread.
+        """
+        self._journal.end_segment_at(position)
+
     def begin_snapshot(self, position: int) -> SnapshotWriter:
         """Begin the snapshot of the state at `position`; to be committed once `position` is durable."""
         return SnapshotWriter(self._files, self._snapshots, position)
@@ -146,9 +156,14 @@ class Store:
     def tidy(self) -> None:
         """Remove snapshots but the newest two, and the journal that even the older of them does not need.
 
-        With one snapshot all of the journal stays: it is what there is to fall back on.
+        With one snapshot all of the journal stays, and later as much more than is needed as a segment may
+        hold: it is what there is to fall back on. A snapshot at `position` ends the segment, also where
+        nothing follows.
         """
         prune(self._files, self._snapshots, SNAPSHOTS_KEPT)
         kept = positions(self._files, self._snapshots)
         if len(kept) == SNAPSHOTS_KEPT:
-            self._journal.remove_before(kept[0] + 1)
+            self._journal.remove_before(kept[0] + 1, in_bulk=True)
+        if kept and kept[-1] == self.position:
+            self._journal.end_segment_at(kept[-1])
+            self._journal.begin_segment()

@@ -11,13 +11,14 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
-from tests.broker.core.world import World, picture
+from tests.broker.core.world import START_S, World, picture
 from thingjobs_broker.cli.exit_codes import ExitCode
 from thingjobs_broker.cli.main import app
-from thingjobs_broker.cli.output import Output
-from thingjobs_broker.core.records import Record, ThingCreated
+from thingjobs_broker.cli.output import Output, clock_time
+from thingjobs_broker.core.records import Record
 from thingjobs_broker.core.state import State
 from thingjobs_broker.store.files import OsFile, OsFiles
+from thingjobs_broker.store.journal import Journal
 from thingjobs_broker.store.lock import DataDirectoryLock
 from thingjobs_broker.store.record_codec import pack
 from thingjobs_broker.store.store import Store
@@ -67,9 +68,14 @@ def contents(data_dir: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in data_dir.rglob("*") if path.is_file() and path.name != "lock"}
 
 
+def newest_segment(data_dir: Path) -> Path:
+    """The file that takes entries."""
+    return max((data_dir / "journal").glob("*.log"))
+
+
 def damage(data_dir: Path, text: bytes) -> None:
     """Spoils the place in the journal where the text stands last."""
-    (journal,) = (data_dir / "journal").glob("*.log")
+    journal = newest_segment(data_dir)
     content = bytearray(journal.read_bytes())
     content[content.rindex(text)] ^= 0xFF
     journal.write_bytes(content)
@@ -82,7 +88,7 @@ def test_check_of_a_sound_store_changes_nothing_and_ends_with_0(tmp_path: Path) 
     done = run("check", "--data-dir", str(tmp_path / "data"))
     assert done.exit_code == ExitCode.OK
     assert "2 things, 2 jobs, 3 executions" in done.output
-    assert "1 segment up to" in done.output
+    assert "2 segments up to" in done.output
     assert contents(tmp_path / "data") == before
     found = json.loads(run("check", "--data-dir", str(tmp_path / "data"), "--json").output)
     assert (found["ok"], found["startable"], found["problem"]) == (True, True, None)
@@ -97,25 +103,19 @@ def test_check_names_file_and_offset_of_damage_and_ends_with_1(tmp_path: Path) -
     before = contents(tmp_path / "data")
     done = run("check", "--data-dir", str(tmp_path / "data"))
     assert done.exit_code == ExitCode.NOT_SUCCEEDED
-    assert "00000000000000000001.log: offset" in done.output
+    assert f"{newest_segment(tmp_path / 'data')}: offset" in done.output
+    assert f"a repair would lose 4 entries from entry 7 on, all since {clock_time(START_S)}\n" in done.output
     assert f"`thingjobs store repair --data-dir {tmp_path / 'data'}` says what it would cut" in done.output
     assert contents(tmp_path / "data") == before
     found = json.loads(run("check", "--data-dir", str(tmp_path / "data"), "--json").output)
     assert (found["ok"], found["startable"]) == (False, False)
+    assert found["lost"] == {"fromPosition": 7, "entries": 4, "isExact": True, "since": START_S}
 
 
 def test_damage_that_no_start_would_meet_is_told_as_such(tmp_path: Path) -> None:
     """Before the newest snapshot: a repair would find nothing to do, so it is not advised."""
     data_dir = tmp_path / "data"
     filled(data_dir)
-    store = Store(OsFiles(), data_dir)
-    now = store.load()
-    store._journal._segment_bytes_max = 1
-    record = ThingCreated("C", "id-C", now.last_at_ms, "ada")
-    now.apply(record)
-    store.append(entries([record]))
-    store.write_snapshot(now)
-    store.close()
     first = data_dir / "journal" / "00000000000000000001.log"
     content = bytearray(first.read_bytes())
     content[100] ^= 1
@@ -138,6 +138,7 @@ def test_repair_says_what_it_would_cut_and_cuts_only_with_yes(tmp_path: Path) ->
     said = run("repair", "--data-dir", str(data_dir))
     assert said.exit_code == ExitCode.NOT_SUCCEEDED
     assert "are lost" in said.output
+    assert f"\nlost: 4 entries from entry 7 on, all since {clock_time(START_S)}\n" in said.output
     assert "--yes" in said.output
     assert contents(data_dir) == before
     done = run("repair", "--data-dir", str(data_dir), "--yes")
@@ -151,6 +152,22 @@ def test_repair_says_what_it_would_cut_and_cuts_only_with_yes(tmp_path: Path) ->
     assert run("check", "--data-dir", str(data_dir)).exit_code == ExitCode.OK
     again = run("repair", "--data-dir", str(data_dir), "--yes")
     assert (again.exit_code, again.output) == (ExitCode.OK, "nothing to repair\n")
+
+
+def test_a_newest_segment_that_is_gone_is_noticed(tmp_path: Path) -> None:
+    """What was in it cannot be told; nor is more than that claimed where a frame is not to be believed."""
+    data_dir = tmp_path / "data"
+    filled(data_dir)
+    journal = newest_segment(data_dir)
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:28] + bytes(20) + whole[48:])
+    assert "lose at least 1 entry from entry 7 on" in run("check", "--data-dir", str(data_dir)).output
+    journal.unlink()
+    assert "lose whatever there was behind entry 6" in run("check", "--data-dir", str(data_dir)).output
+    done = run("repair", "--data-dir", str(data_dir), "--yes")
+    assert "begin a new segment with entry 7\nlost: whatever there was behind entry 6\n" in done.output
+    assert run("check", "--data-dir", str(data_dir)).exit_code == ExitCode.OK
+    assert list(state(data_dir).jobs) == ["J1"]
 
 
 def test_a_repair_without_room_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,10 +187,14 @@ def test_a_repair_without_room_changes_nothing(tmp_path: Path, monkeypatch: pyte
     assert (contents(data_dir), list(data_dir.glob("repair-*"))) == (before, [])
 
 
-def test_a_torn_tail_is_promised_to_nobody_who_cannot_start(tmp_path: Path) -> None:
+def test_a_torn_tail_is_promised_to_nobody_who_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A start cuts it off, where there is one."""
+    # The snapshot ends in the middle of a segment, as it did once.
+    monkeypatch.setattr(Journal, "end_segment_at", lambda *_: None)
     filled(tmp_path / "data")
-    (journal,) = (tmp_path / "data" / "journal").glob("*.log")
+    journal = newest_segment(tmp_path / "data")
     whole = journal.read_bytes()
     journal.write_bytes(whole + b"torn")
     assert (
@@ -192,9 +213,17 @@ def test_repair_as_json_is_one_document(tmp_path: Path) -> None:
     damage(tmp_path / "data", b"J2")
     told = json.loads(run("repair", "--data-dir", str(tmp_path / "data"), "--json", "--yes").output)
     assert (told["needed"], told["done"], len(told["cuts"])) == (True, True, 1)
+    assert told["lost"] == {"fromPosition": 7, "entries": 4, "isExact": True, "since": START_S}
     assert Path(told["copies"]).is_dir()
     told = json.loads(run("repair", "--data-dir", str(tmp_path / "data"), "--json").output)
-    assert told == {"needed": False, "done": False, "position": told["position"], "cuts": [], "copies": None}
+    assert told == {
+        "needed": False,
+        "done": False,
+        "position": told["position"],
+        "cuts": [],
+        "lost": None,
+        "copies": None,
+    }
 
 
 def test_what_is_exported_and_imported_is_an_equal_store(tmp_path: Path) -> None:

@@ -190,6 +190,10 @@ class SimulatedDisk:
         end = None if bytes_max is None else offset + bytes_max
         return bytes(self._file(path).seen[offset:end])
 
+    def size_bytes(self, path: Path) -> int:
+        """See Files."""
+        return len(self._file(path).seen)
+
     def rename(self, path: Path, target: Path) -> None:
         """See Files."""
         self._begin("rename", path)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.core.world import picture
+from tests.broker.core.world import START_MS, picture
 from tests.broker.store.faults import SimulatedDisk
 from tests.broker.store.test_store import StoredWorld, _small_segments, reopened, snapshots
 from thingjobs_broker.core.records import ExecutionDeleted
 from thingjobs_broker.store.errors import JournalContradicts, JournalCorrupt, StoreError
 from thingjobs_broker.store.examine import examine, holds_store
+from thingjobs_broker.store.journal import Journal
 from thingjobs_broker.store.record_codec import pack
 from thingjobs_broker.store.repair import CopyFailed, NothingToKeep, carry_out, plan
 from thingjobs_broker.store.store import Store
@@ -66,8 +67,8 @@ def test_a_sound_store_is_sound_and_nothing_is_touched() -> None:
     """Also with a torn tail, which a start cuts by itself."""
     disk = SimulatedDisk()
     pictures = stored(disk, 5, 2, 4)
-    file = disk.open(segments(disk)[0])
-    file.write(b"torn", len(disk.read(segments(disk)[0])))
+    last = segments(disk)[-1]
+    disk.open(last).write(b"torn", len(disk.read(last)))
     before = files(disk)
     found = examine(disk, disk.root)
     assert found.is_sound
@@ -75,7 +76,7 @@ def test_a_sound_store_is_sound_and_nothing_is_touched() -> None:
     assert found.torn_tail.bytes_cut == 4
     assert found.state is not None
     assert picture(found.state) == pictures[-1]
-    assert (found.position, found.segments, len(found.snapshots)) == (7, 1, 2)
+    assert (found.position, found.segments, len(found.snapshots)) == (7, 3, 2)
     assert not plan(disk, disk.root).is_needed
     assert files(disk) == before
 
@@ -114,14 +115,23 @@ def test_damage_in_the_middle_is_cut_with_all_that_follows(
     assert picture(repaired(disk).load()) == pictures[3]
 
 
-def test_damage_before_the_snapshot_costs_what_came_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The journal does not connect with the snapshot any more; the snapshot alone is a whole state."""
+def unparted(disk: SimulatedDisk, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """A store of before snapshots ended segments: six jobs in one, a snapshot after the fourth."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "end_segment_at", lambda *_: None)
+        return stored(disk, 6, 4)
+
+
+def test_damage_before_a_snapshot_in_the_middle_of_a_segment_costs_what_came_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Entries do not tell their positions, so where the snapshot ends is not known behind the damage."""
     disk = SimulatedDisk()
-    pictures = stored(disk, 6, 4)
+    pictures = unparted(disk, monkeypatch)
     disk.corrupt(segments(disk)[0], disk.read(segments(disk)[0]).index(b"J1"))
     with pytest.raises(JournalCorrupt):
         reopened(disk).load()
-    assert "its entries after that are lost" in plan(disk, disk.root).cuts[0].reason
+    assert plan(disk, disk.root).loss == (7, 2, True, START_MS)
     store = repaired(disk)
     assert picture(store.load()) == pictures[4]
     store.append([pack([])])
@@ -179,7 +189,8 @@ def test_a_journal_that_is_gone_begins_anew_after_the_snapshot() -> None:
     """What the snapshot holds is served; the entries since are lost."""
     disk = SimulatedDisk()
     pictures = stored(disk, 5, 4)
-    disk.remove(segments(disk)[0])
+    for path in segments(disk):
+        disk.remove(path)
     with pytest.raises(StoreError):
         reopened(disk).load()
     disk.remove(segments(disk)[0])
