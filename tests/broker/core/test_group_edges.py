@@ -64,6 +64,9 @@ def test_search_knows_one_version_of_the_language() -> None:
     assert world.control("SearchIndex", queryString="T", queryVersion="2017-09-30")["things"]
     body = world.call("SearchIndex", {"queryString": "T", "queryVersion": "2016-03-23"})[0]
     assert (body.ending, body.body["code"]) == ("rejected", "InvalidRequestException")
+    for name in ("a b", ""):
+        body = world.call("SearchIndex", {"queryString": "T", "indexName": name})[0]
+        assert (body.ending, body.body["code"]) == ("rejected", "InvalidRequestException")
 
 
 @pytest.mark.parametrize("kind", ["job", "jobtemplate", "thinggroup", "thingtype"])

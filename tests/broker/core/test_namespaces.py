@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.broker.core.groups import GroupWorld
 from tests.broker.core.world import MINUTE_MS, START_MS, World, endings, only, picture
 from tests.broker.store.test_capture import captured, unpacked
@@ -67,11 +69,17 @@ def test_a_snapshot_brings_every_queue_back_in_order() -> None:
     assert (list(queue.pending), queue.in_progress_count) == (["J3", "J2"], 1)
 
 
-def test_a_correction_of_the_clock_moves_the_timers_of_a_namespace() -> None:
-    """Architecture, "Time": what runs keeps the time that it had left."""
+@pytest.mark.parametrize(
+    ("of_job", "of_step"),
+    [({"timeoutConfig": {"inProgressTimeoutInMinutes": 5}}, {}), ({}, {"stepTimeoutInMinutes": 5})],
+)
+def test_a_correction_of_the_clock_moves_the_timers_of_a_namespace(
+    of_job: dict[str, Any], of_step: dict[str, Any]
+) -> None:
+    """Architecture, "Time": what runs keeps the time that it had left, for a step as for the whole."""
     world = World("T")
-    world.create_job("J1", namespaceId="ns", timeoutConfig={"inProgressTimeoutInMinutes": 5})
-    world.update("T", "J1", "IN_PROGRESS")
+    world.create_job("J1", namespaceId="ns", **of_job)
+    world.update("T", "J1", "IN_PROGRESS", **of_step)
     world._take(world.service.step_clock(HOUR_MS, world.now_ms))
     world.now_ms += HOUR_MS
     assert world.advance(5 * MINUTE_MS - 1) == []

@@ -47,6 +47,7 @@ def found(text: str) -> str:
         ("thingName:(* AND -tv*)", "px"),
         ("thingName:(tv:9 x)", ""),
         ("thingTypeName:pumptype", "p"),
+        ("thingId:*", "pt"),
         ("thingTypeName:*", "p"),
         ("NOT thingTypeName:*", "tx"),
         ("-thingTypeName:*", "tx"),

@@ -10,7 +10,7 @@ import pytest
 from tests.broker.core.groups import GroupWorld, numbered
 from tests.broker.core.test_dynamic_groups import IndexedWorld
 from tests.broker.core.test_registry_rules import ARN, INVALID, NOT_FOUND, refused
-from tests.broker.core.world import MINUTE_MS, only
+from tests.broker.core.world import DOCUMENT, MINUTE_MS, only
 from thingjobs_broker.core import membership
 from thingjobs_broker.core.naming import Naming, group_of, thing_of
 from thingjobs_broker.core.ports import Rules
@@ -155,6 +155,41 @@ def test_names_of_one_kind_are_none_of_the_other() -> None:
     assert (group_of(naming.thing_arn("N")), thing_of(naming.thing_arn("N"))) == (None, "N")
 
 
+def test_every_change_of_the_registry_moves_the_time_of_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Architecture, "Time": a clock that starts anew begins no earlier than the last change; see `World`."""
+    monkeypatch.setattr(membership, "LOOKS_SLICE", 1)
+    world = GroupWorld("T", "U", rules=Rules(moto_compat=True))
+    arn, of_group = f"{ARN}thinggroup/G", {"thingGroupName": "G", "thingGroupProperties": {}}
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("UpdateThing", {"thingName": "T", "attributePayload": {"attributes": {"a": "1"}}}),
+        ("CreateThingType", {"thingTypeName": "pump"}),
+        ("DeprecateThingType", {"thingTypeName": "pump"}),
+        ("DeleteThingType", {"thingTypeName": "pump"}),
+        ("CreateThingGroup", {"thingGroupName": "G"}),
+        ("UpdateThingGroup", of_group),
+        ("AddThingToThingGroup", {"thingGroupName": "G", "thingName": "T"}),
+        ("UpdateThingGroupTimeouts", {"thingGroupName": "G", "maximumTimeoutInMinutes": 5}),
+        ("UpdateThingGroupTimeouts", {"thingGroupName": "G"}),
+        ("TagResource", {"resourceArn": arn, "tags": [{"Key": "k"}]}),
+        ("UntagResource", {"resourceArn": arn, "tagKeys": ["k"]}),
+        ("DeleteThingGroup", {"thingGroupName": "G"}),
+        ("UpdateIndexingConfiguration", {"thingIndexingConfiguration": {"thingIndexingMode": "REGISTRY"}}),
+        ("CreateDynamicThingGroup", {"thingGroupName": "D", "queryString": "none"}),
+        ("UpdateEventConfigurations", {"eventConfigurations": {"JOB": {"Enabled": False}}}),
+        ("CreateJobTemplate", {"jobTemplateId": "t", "description": "d", "document": "{}"}),
+        ("DeleteJobTemplate", {"jobTemplateId": "t"}),
+        ("DeleteThing", {"thingName": "T"}),
+    ]
+    for operation, members in changes:
+        world.pass_unnoticed(1)
+        world.control(operation, **members)
+        assert world.state.last_at_ms == world.now_ms, operation
+    world.pass_unnoticed(1)
+    world.fire()  # The next one is looked at for D.
+    assert world.state.last_at_ms == world.now_ms
+    world.restart()
+
+
 def test_moto_compat_leaves_a_source_unread() -> None:
     """11.2: what moto's suite names as documentSource lies nowhere; it is shown as it was given."""
     world = GroupWorld("T", rules=Rules(moto_compat=True))
@@ -162,6 +197,8 @@ def test_moto_compat_leaves_a_source_unread() -> None:
     shown = world.control("DescribeJob", jobId="J1")
     assert shown["documentSource"] == "s3://bucket/none"
     assert world.control("GetJobDocument", jobId="J1") == {"document": ""}
+    world.create_job("J2", "T")
+    assert world.control("GetJobDocument", jobId="J2") == {"document": DOCUMENT}
 
 
 def test_moto_compat_deletes_a_type_at_once() -> None:
