@@ -10,6 +10,9 @@ def run() -> None:
     try:
         # The installation for devices has the command, but not its libraries.
         from thingjobs_broker.cli import main
+    except KeyboardInterrupt:
+        # Loading takes long enough for somebody to think better of it.
+        sys.exit(ExitCode.INTERRUPTED)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("thingjobs"):
             raise

@@ -36,6 +36,25 @@ def test_the_installation_for_devices_says_what_is_missing() -> None:
 SAID = {"version": ["--version"], "help": ["--help"], "help of a group": ["job", "--help"], "bare": []}
 
 
+INTERRUPTED = f"""
+import sys
+
+class Impatient:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Impatient())
+{PROGRAM}
+"""
+
+
+def test_ctrl_c_while_the_program_loads_is_no_traceback() -> None:
+    """Exit code 130, as at any other time."""
+    result = started(INTERRUPTED, "job", "list")
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("said", SAID)
 def test_a_full_disk_behind_help_or_version_is_one_line(said: str, unbuffered: str) -> None:
