@@ -4,11 +4,13 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+SESSION_SECONDS_MAX = 55
 ROOT = Path(__file__).resolve().parent.parent
 
 # Debian keeps daemons where an ordinary user's PATH does not look.
@@ -26,6 +28,19 @@ def require_program(name: str, *, package: str) -> str:
     if found is None:
         pytest.fail(f"{name} is not installed; install it with: apt-get install {package}", pytrace=False)
     return found
+
+
+def run_session(script: list[str], folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Give bash these lines in `folder`, with this environment; programs of the project come first."""
+    return subprocess.run(
+        [shutil.which("bash") or "bash", "-c", "\n".join(script)],
+        cwd=folder,
+        env={**environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), _SEARCH_PATH])},
+        capture_output=True,
+        text=True,
+        timeout=SESSION_SECONDS_MAX,
+        check=False,
+    )
 
 
 def free_port() -> int:

@@ -1,19 +1,14 @@
 """docs/aws.md is true: its commands run in their order, with the real `aws` and boto3."""
 
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests import readme
-from tests.support import ROOT, free_port
+from tests.support import ROOT, free_port, run_session
 
-SESSION_SECONDS_MAX = 55
 GUIDE = ROOT / "docs/aws.md"
 
 
@@ -43,20 +38,7 @@ def test_the_commands_run_in_their_order(tmp_path: Path):
             script.append(command.removesuffix("&") + "> up.log 2>&1 &")
             command = "until grep -q 'listening on https' up.log; do kill -0 $!; sleep 0.1; done"
         script.append(command)
-    programs = str(Path(sys.executable).parent)
-    done = subprocess.run(
-        [shutil.which("bash") or "bash", "-c", "\n".join(script)],
-        cwd=tmp_path,
-        env={
-            "HOME": str(tmp_path),
-            "PATH": os.pathsep.join([programs, os.environ["PATH"]]),
-            "AWS_EC2_METADATA_DISABLED": "true",
-        },
-        capture_output=True,
-        text=True,
-        timeout=SESSION_SECONDS_MAX,
-        check=False,
-    )
+    done = run_session(script, tmp_path, HOME=str(tmp_path), AWS_EC2_METADATA_DISABLED="true")
     assert done.returncode == 0, done.stderr
     assert '"IN_PROGRESS"' in done.stdout
     assert '"queuedJobs"' in done.stdout

@@ -3,8 +3,6 @@
 import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,10 +12,8 @@ import yaml  # type: ignore[import-untyped]  # amqtt brings it along
 from tests import readme
 from tests.end_to_end.demo_output import masked
 from tests.end_to_end.test_demo import EXPECTED
-from tests.support import ROOT, free_port, require_program, wait_for_port
+from tests.support import ROOT, free_port, require_program, run_session, wait_for_port
 from thingjobs_broker.programs import BackgroundProgram
-
-SESSION_SECONDS_MAX = 50
 
 
 def test_the_tables_of_settings_are_those_of_the_programs():
@@ -79,21 +75,8 @@ def test_the_commands_run_in_their_order(tmp_path: Path):
     for command in commands:
         script.append(f"echo '$ '{shlex.quote(command)} >&2")
         script += adapted(command, port)
-    environ = {
-        **os.environ,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"]),
-        "THINGJOBS_LISTEN": f"127.0.0.1:{port}",
-        "THINGJOBS_BROKER": f"mqtt://127.0.0.1:{port}",
-    }
-    done = subprocess.run(
-        [shutil.which("bash") or "bash", "-c", "\n".join(script)],
-        cwd=tmp_path,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=SESSION_SECONDS_MAX,
-        check=False,
-    )
+    broker = {"THINGJOBS_LISTEN": f"127.0.0.1:{port}", "THINGJOBS_BROKER": f"mqtt://127.0.0.1:{port}"}
+    done = run_session(script, tmp_path, **{**os.environ, **broker})
     assert done.returncode == 0, done.stderr
     assert "1 succeeded" in done.stdout
     assert "Hello, world, from job hello" in done.stdout

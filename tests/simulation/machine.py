@@ -251,7 +251,7 @@ class Machine:
         # Directories and locks are the operating system's; so is the collector's time.
         patch.setattr(host_module, "prepare_data_directory", lambda _: None)
         patch.setattr(host_module, "DataDirectoryLock", lambda _: SimpleNamespace(release=lambda: None))
-        collector = SimpleNamespace(start=lambda: None, stop=lambda: None)
+        collector = SimpleNamespace(start=lambda *_: None, stop=lambda *_: None)
         patch.setattr(host_module, "Collector", lambda: collector)
         self._keep_log()
 
