@@ -171,6 +171,7 @@ def job_deleted(state: State, record: records.JobDeleted) -> None:
     state.job_order[job.index] = None
     state.sweeps.pop(job.job_id, None)
     state.turnings.pop(job.job_id, None)
+    state.windowed_jobs.discard(job.job_id)
     _forget(state, job)
     state.last_at_ms = record.at_ms
 
@@ -185,6 +186,8 @@ def index(state: State, job: Job) -> None:
             group_name = group_of(target)
             if group_name is not None:
                 state.group_jobs.setdefault(group_name, {})[job.job_id] = job
+    if job.has_windows:
+        state.windowed_jobs.add(job.job_id)
     if job.hides or (job.status is JobStatus.SCHEDULED and job.has_begun):
         state.closed_jobs[job.job_id] = job
     else:

@@ -97,6 +97,8 @@ class State:
         """By the id of a dynamic group."""
         self.group_jobs: dict[str, dict[str, Job]] = {}
         """By thing group, the active jobs that target it."""
+        self.windowed_jobs: set[str] = untracked(set())
+        """Those with maintenance windows, until they are deleted."""
         self.closed_jobs: dict[str, Job] = {}
         """Those outside their maintenance windows, whose QUEUED executions are hidden from devices."""
         self.active_jobs: set[str] = untracked(set())

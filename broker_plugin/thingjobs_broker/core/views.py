@@ -67,8 +67,11 @@ def execution_state(execution: Execution) -> JobExecutionState:
 
 def shown_max(state: State, queue: Queue) -> int:
     """Return how many pending executions a list holds: more with a job in its window (A4)."""
-    if len(queue.pending) > PENDING_JOBS_SHOWN_MAX and any(
-        state.jobs[job_id].has_windows for job_id in queue.pending if job_id not in state.closed_jobs
+    windowed, closed = state.windowed_jobs, state.closed_jobs
+    if (
+        windowed
+        and len(queue.pending) > PENDING_JOBS_SHOWN_MAX
+        and any(job_id in windowed and job_id not in closed for job_id in queue.pending)
     ):
         return PENDING_JOBS_SHOWN_WINDOWED_MAX
     return PENDING_JOBS_SHOWN_MAX

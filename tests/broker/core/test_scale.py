@@ -22,7 +22,7 @@ from thingjobs_broker.core.lifecycle import SWEEP_SLICE
 from thingjobs_broker.core.ports import Rules
 from thingjobs_broker.core.records import TurnChanged
 from thingjobs_broker.core.service import JOBS_RECORDS_SLICE
-from thingjobs_broker.core.state import State
+from thingjobs_broker.core.state import Job, State
 from thingjobs_broker.core.untracked import SortedNames
 from thingjobs_broker.store import rows
 from thingjobs_broker.store.capture import SLICE_ROWS, Capture
@@ -105,6 +105,25 @@ def test_nothing_that_was_recovered_is_for_the_garbage_collector_to_look_through
         entries_looked_through(restore(unpacked(captured(large_state(count).state)))) for count in (20, 4000)
     )
     assert many - few < 50
+
+
+def test_with_one_more_job_in_a_long_queue_the_others_are_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each notification would take the longer the more jobs wait."""
+    world = World("T")
+    for number in range(100):
+        world.create_job(f"J{number}")
+    looked_at: list[str] = []
+    original: Any = vars(Job)["has_windows"].fget
+
+    def looking(job: Job) -> bool:
+        looked_at.append(job.job_id)
+        return bool(original(job))
+
+    monkeypatch.setattr(Job, "has_windows", property(looking))
+    world.create_job("last")
+    assert set(looked_at) == {"last"}
 
 
 def large_state(count: int) -> GroupWorld:
