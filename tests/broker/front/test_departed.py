@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import PROTOCOL_TLS_CLIENT, Purpose, SSLContext, create_default_context
+from types import ModuleType
 
 import pytest
 
 from tests.broker.front import wire, wire5
-from tests.broker.front.harness import Echo, Edge, eventually, running_edge
+from tests.broker.front.harness import Echo, Edge, Recorder, eventually, running_edge
 from tests.broker.front.test_tls import make_certificates
 from tests.broker.front.wire import Wire
+from thingjobs_broker.front import ReplyTo
 from thingjobs_broker.front.connection import Connection
 from thingjobs_broker.front.sockets import ServerTls
 
@@ -119,6 +121,34 @@ async def test_one_whose_client_id_was_taken_over_is_gone_too() -> None:
                 await old.expect_end()
 
         await nothing_is_left(edge, come_and_go)
+
+
+@pytest.mark.parametrize("dialect", [wire, wire5], ids=["3.1.1", "5"])
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_what_comes_too_late_for_a_client_does_no_harm(dialect: ModuleType, qos: int) -> None:
+    """Its requests are settled and answered, amqtt goes on with its reader and writer."""
+    errors: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    async with running_edge(Recorder(settles_at_once=False)) as edge:
+        async with Wire.dial(edge.port) as client:
+            client.send(dialect.connect("t1", clean=False), dialect.subscribe(1, ("$aws/#", 1)))
+            client.send(*(dialect.publish("$aws/x", b"p", qos=qos, packet_id=number) for number in (2, 3)))
+            await eventually(lambda: len(edge.endpoint.received_) == 2)
+            (connection,) = edge.front._connections
+        await eventually(lambda: edge.front.stats.connections == 0 and not edge.front._by_client_id)
+        for one in edge.endpoint.received_:
+            one.settled()
+            edge.front.respond(one.client, ReplyTo("$aws/r", None), b"late")
+            edge.front.hold(one.client, 0.01)
+            edge.front.disconnect(one.client)
+        edge.say("$aws/y")
+        connection.reader.feed(wire.PINGREQ)
+        assert await connection.reader.read(2) == wire.PINGREQ
+        connection.writer.write(wire.connack())
+        await connection.writer.drain()
+        await connection.writer.close()
+        assert connection.writer.get_peer_info()
+    assert not errors
 
 
 async def hears_of_nobody(client: Wire) -> None:
