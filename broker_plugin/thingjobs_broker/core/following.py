@@ -88,13 +88,11 @@ def _bar(step: Step, thing: Thing, job: Job, before: Collection[str]) -> None:
 
 def _keep(step: Step, thing: Thing, job: Job) -> None:
     """Keep a thing in a SNAPSHOT that was taken before it left, also where it is in another target now: the
-    rollout may have been there already.
+    rollout may have been there already. Who was barred stays so: one change may leave several of its targets.
     """
     name = thing.thing_name
-    if name in job.barred:
-        if not targets.covers(step, job, name):
-            _turn(step, thing, job, "none")
-    elif name not in job.owed and name not in job.numbers_used and job.job_id not in thing.executions:
+    has_had_turn = name in job.numbers_used or job.job_id in thing.executions
+    if not has_had_turn and name not in job.owed and name not in job.barred:
         _turn(step, thing, job, "owed")
 
 

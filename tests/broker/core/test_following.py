@@ -285,19 +285,33 @@ def test_a_deleted_execution_does_not_come_back_to_who_leaves() -> None:
     assert [one and one.thing_name for one in world.job("J1").executions] == [None, "B", "C"]
 
 
-def test_who_joined_too_late_and_left_is_barred_from_nothing() -> None:
-    """Control plane 2.5: of a SNAPSHOT nothing is kept about things that are in no target."""
+def test_who_joined_too_late_stays_out_until_the_rollout_is_done() -> None:
+    """Control plane 2.5: whoever leaves and comes again; then nothing is kept about it."""
     world = GroupWorld("A", "B", "N")
     world.group("G", "A", "B")
     world.create_job("J1", "G", jobExecutionsRolloutConfig={"maximumPerMinute": 1})
     world.join("N", "G")
     assert world.job("J1").barred == {"N"}
     world.leave("N", "G")
-    assert (world.job("J1").barred, world.job("J1").owed) == (set(), {})
-    # Nor is who has got its execution.
+    world.join("N", "G")
+    # Of who has got its execution nothing is kept either.
     world.leave("A", "G")
     world.join("A", "G")
+    assert (world.job("J1").barred, world.job("J1").owed) == ({"N"}, {})
+    world.advance(5 * MINUTE_MS)
+    assert [one and one.thing_name for one in world.job("J1").executions] == ["A", "B"]
     assert (world.job("J1").barred, world.job("J1").owed) == (set(), {})
+    world.restart()
+
+
+def test_who_joined_too_late_and_leaves_two_targets_at_once_stays_out() -> None:
+    """Control plane 2.5: a group and the one that it lies in, for both of which the job is."""
+    world = GroupWorld("A", "B", "N")
+    world.group("G", "A", "B")
+    world.group("H", parent="G")
+    world.create_job("J1", "G", "H", jobExecutionsRolloutConfig={"maximumPerMinute": 1})
+    world.join("N", "H")
+    world.leave("N", "H")
     world.advance(5 * MINUTE_MS)
     assert [one and one.thing_name for one in world.job("J1").executions] == ["A", "B"]
     world.restart()
