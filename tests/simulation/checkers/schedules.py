@@ -152,11 +152,18 @@ class ForceIsNeeded(Checker):
             and (body.get("jobId"), body.get("thingName")) == (one.job_id, one.thing_name)
         )
 
+    def is_settled(self) -> bool:
+        return not self._unfinished()
+
     def ended(self) -> None:
-        state = self.world.tap.state
+        for what in self._unfinished():
+            self.broken(what)
+
+    def _unfinished(self) -> list[str]:
+        """What the cancellations have not come to yet: they go in slices."""
+        state, found = self.world.tap.state, []
         for job in state.jobs.values() if state is not None else ():
-            if job.status != "CANCELED":
-                continue
             waiting, running = job.counts["QUEUED"], job.counts["IN_PROGRESS"]
-            if waiting or (running and job.force_canceled):
-                self.broken(f"{job.job_id} is canceled and has {waiting} QUEUED and {running} at work")
+            if job.status == "CANCELED" and (waiting or (running and job.force_canceled)):
+                found.append(f"{job.job_id} is canceled and has {waiting} QUEUED and {running} at work")
+        return found
