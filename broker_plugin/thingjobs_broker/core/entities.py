@@ -222,6 +222,10 @@ class Group(msgspec.Struct, frozen=True):
     query_string: str = ""
     position: int = 0
     """How far in `State.thing_order` the building of its membership has come."""
+    snapshots: list[str] = []
+    """Of one that is LEAVING: the SNAPSHOT jobs that were being rolled out when it was deleted. Its members
+    belong to those still (spec: control plane 2.5).
+    """
 
 
 class Orders:
@@ -332,6 +336,12 @@ class Job(msgspec.Struct, gc=False):
     def has_begun(self) -> bool:
         """Whether its targets have been looked up."""
         return self.rollout is None or self.rollout.started_at_ms > 0
+
+    @property
+    def is_taking_snapshot(self) -> bool:
+        """Whether who belongs to its targets is settled, and not all of them have had their turn."""
+        is_rolling_out = self.rollout is not None and self.rollout.started_at_ms > 0
+        return is_rolling_out and self.target_selection is TargetSelection.SNAPSHOT
 
     @property
     def is_concurrent(self) -> bool:

@@ -144,15 +144,16 @@ def count_at_most(state: State, group_name: str, after: str = "", until: str | N
     )
 
 
-def members_to_walk(state: State, group_name: str, after: str = "") -> Iterator[str]:
-    """Yield the same for a walk that is under way: those of deleted groups who are yet to leave are not
-    missed.
+def members_to_walk(state: State, group_name: str, job_id: str, after: str = "") -> Iterator[str]:
+    """Yield the same for the rollout of a job: if a group was deleted after its begin, those who are yet to
+    leave it are not missed.
     """
-    leaving = (group for group in state.groups_at_work.values() if not is_alive(group))
-    named = [group for group in leaving if group.group_name == group_name]
+    named = [group for group in state.groups_at_work.values() if group.group_name == group_name]
     present = by_name(state, group_name)
-    found = (source for group in [*named, *([present] if present else [])] for source in _all(state, group))
-    return _once(merge(*(direct_members(state, group, after) for group in found)))
+    tops = {group.group_id: group for group in [*named, *([present] if present else [])]}.values()
+    found = (source for group in tops for source in _all(state, group))
+    mine = (group for group in found if is_alive(group) or job_id in group.snapshots)
+    return _once(merge(*(direct_members(state, group, after) for group in mine)))
 
 
 def _all(state: State, group: Group) -> Iterator[Group]:

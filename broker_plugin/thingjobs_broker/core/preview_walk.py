@@ -85,6 +85,6 @@ def _members(step: Step, arn: str, after: str) -> Iterator[str]:
     """Yield the names of a target's things behind `after`."""
     group_name, thing_name = group_of(arn), thing_of(arn)
     if group_name is not None:
-        yield from groups.members_to_walk(step.state, group_name, after)
+        yield from groups.members_to_walk(step.state, group_name, "", after)
     elif thing_name is not None and thing_name > after:
         yield thing_name

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from sortedcontainers import SortedDict
 
-from thingjobs_broker.core import query
+from thingjobs_broker.core import groups, query
 from thingjobs_broker.core.entities import NO_ATTRIBUTES, Group, GroupStatus, Thing, ThingType, packed_id
 from thingjobs_broker.core.untracked import SortedNames
 
@@ -147,8 +147,11 @@ def group_changed(state: State, record: records.GroupChanged) -> None:
 def group_deleted(state: State, record: records.GroupDeleted) -> None:
     """Its name is free, its members are yet to leave."""
     group = state.groups[record.group_id]
+    above = [state.group_jobs.get(one.group_name, {}).values() for one in groups.lineage(state, group)]
+    snapshots = sorted({job.job_id for jobs in above for job in jobs if job.is_taking_snapshot})
     del state.group_ids[group.group_name]
-    put_group(state, msgspec.structs.replace(group, status=GroupStatus.LEAVING, query_string=""))
+    left = msgspec.structs.replace(group, status=GroupStatus.LEAVING, query_string="", snapshots=snapshots)
+    put_group(state, left)
     state.last_at_ms = record.at_ms
 
 

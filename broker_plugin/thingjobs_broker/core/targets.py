@@ -59,7 +59,7 @@ def next_things(step: Step, job: Job, rollout: Rollout, count_max: int, looks_ma
     things: dict[str, Thing] = {}
     target_index, after = rollout.target_index, rollout.after
     while target_index < len(job.targets):
-        for name in _names(step, job.targets[target_index], after):
+        for name in _names(step, job, job.targets[target_index], after):
             thing = _wanting(step, job, target_index, name) if name not in things else None
             if looks_max == 0 or (thing is not None and len(things) == count_max):
                 return Found(list(things.values()), target_index, after, is_end=False)
@@ -90,11 +90,11 @@ def _wanting(step: Step, job: Job, target_index: int, thing_name: str) -> Thing 
     return thing
 
 
-def _names(step: Step, target: str, after: str) -> Iterator[str]:
+def _names(step: Step, job: Job, target: str, after: str) -> Iterator[str]:
     """Yield the names of a target's things behind `after`, sorted."""
     group_name = group_of(target)
     if group_name is not None:
-        yield from groups.members_to_walk(step.state, group_name, after)
+        yield from groups.members_to_walk(step.state, group_name, job.job_id, after)
     elif (thing_name := thing_of(target)) is not None and thing_name > after:
         yield thing_name
 
@@ -115,7 +115,7 @@ def count_ahead(step: Step, job: Job, rollout: Rollout, thing_name: str, looks_m
         if is_last and thing_name <= start:
             break
         after = start
-        for name in _names(step, target, start):
+        for name in _names(step, job, target, start):
             if looks_max == 0 or name == thing_name:
                 break
             thing = step.state.things.get(name)
@@ -144,11 +144,6 @@ def _count_at_most(step: Step, target: str, after: str, until: str | None = None
     if group_name is not None:
         return groups.count_at_most(step.state, group_name, after, until)
     return int(thing_name is not None and thing_name > after and thing_name != until)
-
-
-def names_of(step: Step, target: str) -> list[str]:
-    """Return the names of a target's things now, in the order of their turn."""
-    return list(_names(step, target, ""))
 
 
 def is_in(step: Step, target: str, thing_name: str) -> bool:

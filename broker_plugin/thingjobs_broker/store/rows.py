@@ -170,8 +170,8 @@ def _add_thing_type(state: State, row: Row) -> None:
 
 
 def _group_row(_: str, group: Group) -> Row:
-    *fields, status, index, query_string, position = msgspec.structs.astuple(group)
-    return (*fields, status.value, index, query_string, position)
+    *fields, status, index, query_string, position, snapshots = msgspec.structs.astuple(group)
+    return (*fields, status.value, index, query_string, position, snapshots)
 
 
 def _add_group(state: State, row: Row) -> None:

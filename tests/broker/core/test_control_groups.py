@@ -191,6 +191,31 @@ def test_a_snapshot_under_way_reaches_the_members_of_a_deleted_group() -> None:
     assert [one and one.thing_name for one in world.job("J1").executions] == numbered(5)
 
 
+@pytest.mark.parametrize("is_made_anew", [True, False])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_snapshot_that_begins_later_reaches_nobody_who_is_yet_to_leave_a_deleted_group(
+    is_made_anew: bool, restarts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control plane 2.5: neither one for a new group of the same name, nor one for the group above."""
+    monkeypatch.setattr(membership, "CHANGES_SLICE", 1)
+    world = GroupWorld("A", "B", "C")
+    world.group("up")
+    world.group("G", "A", "B", parent="up")
+    world.create_job("J1", "up", jobExecutionsRolloutConfig={"maximumPerMinute": 1})
+    world.control("DeleteThingGroup", thingGroupName="G")
+    if is_made_anew:
+        world.control("CreateThingGroup", thingGroupName="G")
+        world.join("C", "G")
+    world.create_job("J2", "G" if is_made_anew else "up")
+    if restarts:
+        world.restart()
+    world.advance(10 * MINUTE_MS)
+    assert [one and one.thing_name for one in world.job("J2").executions] == ["C"] * is_made_anew
+    # One that was under way, for the group above, goes on.
+    assert [one and one.thing_name for one in world.job("J1").executions] == ["A", "B"]
+    world.restart()
+
+
 @pytest.mark.parametrize("selection", ["SNAPSHOT", "CONTINUOUS"])
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_large_group_is_left_in_slices(
