@@ -107,7 +107,7 @@ def job_updated(state: State, record: records.JobUpdated) -> None:
     if record.options is not None:
         job.options = job.options | record.options
     if record.targets is not None:
-        _add_targets(state, job, record.targets)
+        _add_targets(state, job, record.targets, record.at_ms)
     if record.comment is not None:
         job.comment = record.comment
     job.last_updated_at_ms = record.at_ms
@@ -115,12 +115,12 @@ def job_updated(state: State, record: records.JobUpdated) -> None:
     state.last_at_ms = record.at_ms
 
 
-def _add_targets(state: State, job: Job, targets: list[str]) -> None:
-    """Roll out what was added at the end of the targets, once the job has begun."""
+def _add_targets(state: State, job: Job, targets: list[str], at_ms: int) -> None:
+    """Roll out what was added at the end of the targets, once the job has begun; one that has goes on."""
     first = len(job.targets)
     job.targets = untracked(targets)
     if job.rollout is None:
-        job.rollout = Rollout(target_index=first, free_index=first)
+        job.rollout = Rollout(target_index=first, free_index=first, started_at_ms=at_ms)
     elif job.rollout.free_index < 0:
         job.rollout.free_index = first
     index(state, job)
