@@ -6,7 +6,7 @@ from tests.simulation import planted_changes
 from tests.simulation.planted import BUGS, Plant
 from tests.simulation.world import run
 
-SEEDS_MAX = 160
+SEEDS_MAX = 300
 assert planted_changes.__doc__, "imported for its bugs, which are in the list with the others"
 
 
