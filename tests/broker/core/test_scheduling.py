@@ -240,23 +240,6 @@ def test_v13_windows_open_and_close_a_job() -> None:
     assert world.advance(48 * HOUR_MS) == []
 
 
-@pytest.mark.parametrize("minutes", [30, 60], ids=["open", "closing"])
-def test_targets_that_are_added_do_not_show_what_a_window_hides(minutes: int) -> None:
-    """6.3: also when they are added while the window closes; they get theirs in the next at the latest."""
-    world = windowed("A")
-    world.things("C")
-    world.group("H", "C")
-    world.advance(TO_TEN_MS + minutes * MINUTE_MS - 1)
-    world.now_ms += 1
-    world.control("AssociateTargetsWithJob", jobId="J1", targets=["H"])
-    world.advance(HOUR_MS)
-    world.restart()
-    assert world.device("A", "get")[0].body["queuedJobs"] == []
-    world.advance(22 * HOUR_MS + 30 * MINUTE_MS)
-    for name in ("A", "C"):
-        assert [one["jobId"] for one in world.device(name, "get")[0].body["queuedJobs"]] == ["J1"]
-
-
 def test_what_runs_goes_on_outside_the_window_and_is_retried_in_the_next() -> None:
     """Control plane 6.3, "Closed"; a joiner waits for the next opening too; leaving forfeits both."""
     retry = {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 1}]}

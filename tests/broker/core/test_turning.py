@@ -243,3 +243,20 @@ def test_who_was_told_ahead_of_the_others_is_told_of_the_next_turn() -> None:
     world.device("C", "get")
     world.pass_unnoticed(HOUR_MS)
     assert told(world.fire() + world.advance(MINUTE_MS)) == {"A": BOTH, "C": BOTH}
+
+
+@pytest.mark.parametrize("minutes", [30, 60], ids=["open", "closing"])
+def test_targets_that_are_added_do_not_show_what_a_window_hides(minutes: int) -> None:
+    """6.3: also when they are added while the window closes; they get theirs in the next at the latest."""
+    world = windowed("A")
+    world.things("C")
+    world.group("H", "C")
+    world.advance(TO_TEN_MS + minutes * MINUTE_MS - 1)
+    world.now_ms += 1
+    world.control("AssociateTargetsWithJob", jobId="J1", targets=["H"])
+    world.advance(HOUR_MS)
+    world.restart()
+    assert world.device("A", "get")[0].body["queuedJobs"] == []
+    world.advance(22 * HOUR_MS + 30 * MINUTE_MS)
+    for name in ("A", "C"):
+        assert [one["jobId"] for one in world.device(name, "get")[0].body["queuedJobs"]] == ["J1"]
